@@ -1,0 +1,155 @@
+"""Captions of the Plushies: paraphrases, omissions, and the way back from a text to the attributes it names.
+
+Each content word belongs to one value of one attribute, so that what a text names can be looked up word by
+word. A caption may leave an attribute out; then the text leaves it open, and pictures that differ in it are
+equally right. The judge's adherence counts only what the caption names.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from course_utils.datasets.plushies import ATTRIBUTES, NAMES
+
+SYNONYMS: dict[str, dict[str, tuple[str, ...]]] = {
+    "species": {
+        "bear": ("bear", "teddy"),
+        "cat": ("cat", "kitten"),
+        "rabbit": ("rabbit", "bunny"),
+        "mouse": ("mouse",),
+        "dog": ("dog", "puppy"),
+        "elephant": ("elephant",),
+    },
+    "fur": {
+        "brown": ("brown", "chocolate"),
+        "golden": ("golden", "honey"),
+        "white": ("white", "snowy"),
+        "grey": ("grey", "gray"),
+        "pink": ("pink",),
+        "blue": ("blue",),
+    },
+    "accessory": {
+        "nothing": ("bare",),
+        "hat": ("hat",),
+        "scarf": ("scarf",),
+        "bowtie": ("bowtie",),
+        "glasses": ("glasses", "spectacles"),
+    },
+    "accessory_colour": {
+        "red": ("red", "scarlet"),
+        "green": ("green",),
+        "yellow": ("yellow",),
+        "purple": ("purple", "violet"),
+    },
+    "background": {
+        "sky": ("sky",),
+        "mint": ("mint",),
+        "sand": ("sand", "sandy"),
+        "night": ("night", "dark"),
+        "rose": ("rose",),
+    },
+    "pattern": {
+        "plain": ("plain",),
+        "striped": ("striped", "stripes"),
+        "checked": ("checked", "checkered", "squares"),
+        "dotted": ("dotted", "dots"),
+    },
+}
+WORDS: dict[str, tuple[str, str]] = {
+    word: (name, value) for name, values in SYNONYMS.items() for value, words in values.items() for word in words
+}
+"""Every content word → (attribute, value)."""
+
+# Words that hold a caption together and name nothing.
+FILLERS = frozenset(
+    "a an the of with wearing in on at against front background wall plush plushie toy soft little cute photo picture "
+    "this is and no accessory fur furry coloured it its sits before".split()
+)
+_NOUNS = {"striped": "stripes", "checked": "squares", "dotted": "dots"}
+OMIT = {"fur": 0.12, "accessory": 0.12, "accessory_colour": 0.12, "background": 0.15, "pattern": 0.15}
+
+
+def describe(row: Tensor | Sequence[int]) -> dict[str, str]:
+    """An attribute row (6,) in words; columns that hold -1 are left out."""
+    return {name: ATTRIBUTES[name][int(v)] for name, v in zip(NAMES, row, strict=True) if int(v) >= 0}
+
+
+def _words(attributes: dict[str, str], rng: random.Random) -> str:
+    """One way to say what `attributes` holds."""
+
+    def say(name: str) -> str:
+        words = SYNONYMS[name][attributes[name]]
+        return words[0] if rng.random() < 0.7 else rng.choice(words)
+
+    opener = rng.choice(("a", "a", "a", "a photo of a", "a picture of a", "this is a", "a cute", "a soft", "a plush"))
+    animal = f"{say('fur')} {say('species')}" if "fur" in attributes else say("species")
+    worn = attributes.get("accessory")
+    if worn == "nothing":
+        wearing = rng.choice((" with no accessory, bare", ", bare"))
+    elif worn:
+        article = "" if worn == "glasses" else "a "
+        colour = f"{say('accessory_colour')} " if "accessory_colour" in attributes else ""
+        wearing = f" {rng.choice(('wearing', 'with', 'in'))} {article}{colour}{say('accessory')}"
+    else:
+        wearing = ""
+    ground, pattern = attributes.get("background"), attributes.get("pattern")
+    if ground and pattern:
+        if pattern in _NOUNS and rng.random() < 0.3:
+            place = f" on a {say('background')} background with {_NOUNS[pattern]}"
+        else:
+            place = f" {rng.choice(('on a', 'against a', 'in front of a'))} {say('pattern')} {say('background')} {rng.choice(('background', 'wall'))}"
+    elif ground:
+        place = f" {rng.choice(('on a', 'against a', 'in front of a'))} {say('background')} background"
+    elif pattern:
+        place = f" {rng.choice(('on a', 'against a', 'in front of a'))} {say('pattern')} background"
+    else:
+        place = ""
+    text = f"{opener} {animal}{wearing}{place}"
+    return re.sub(r"\ba (?=elephant)", "an ", text)
+
+
+def caption(row: Tensor | Sequence[int], seed: int) -> str:
+    """A caption of the attribute row (6,): a function of the row and the seed.
+
+    The species is always named; each other attribute is left out now and then. A colour is never named
+    without the accessory that has it.
+    """
+    rng = random.Random(int(seed) * 1_000_003 + sum((int(v) + 2) * 7**i for i, v in enumerate(row)))
+    attributes = {name: v for name, v in describe(row).items() if rng.random() >= OMIT.get(name, 0.0)}
+    if "accessory" not in attributes:
+        attributes.pop("accessory_colour", None)
+    return _words(attributes, rng)
+
+
+def full_caption(row: Tensor | Sequence[int]) -> str:
+    """The plainest caption that names every attribute of the row."""
+    a = describe(row)
+    worn = a["accessory"]
+    wearing = ", bare" if worn == "nothing" else f" with {'' if worn == 'glasses' else 'a '}{a['accessory_colour']} {worn}"
+    return f"a {a['fur']} {a['species']}{wearing} on a {a['pattern']} {a['background']} background"
+
+
+def _split(text: str) -> list[str]:
+    return re.findall(r"[^\W_]+", text.lower())
+
+
+def named(text: str) -> Tensor:
+    """What a text names: int64 (6,), -1 where it names nothing. Where it names two values, the first counts."""
+    row = torch.full((len(NAMES),), -1, dtype=torch.int64)
+    for word in _split(text):
+        if word in WORDS:
+            name, value = WORDS[word]
+            column = NAMES.index(name)
+            if row[column] < 0:
+                row[column] = ATTRIBUTES[name].index(value)
+    return row
+
+
+def unknown_words(text: str) -> list[str]:
+    """The words of a text that no caption of the data set contains, in their order."""
+    return [word for word in _split(text) if word not in WORDS and word not in FILLERS]

@@ -1,0 +1,70 @@
+"""Classifier-free guidance: one object that prepares a doubled batch and combines what comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from course_utils.diffusion.paths import over
+
+
+class ClassifierFreeGuidance:
+    """`guided(z, t) -> velocity` = v_u + w (v_c − v_u), in one forward of twice the batch.
+
+    Ho & Salimans 2022, eq. 6, in the lecture's convention: w = 0 is unconditional, w = 1 conditional, and
+    w > 1 goes beyond (they write 1 + w for this w).
+
+    denoiser: (z (B, ...), t (B,), cond (B, D)) -> (B, ...), with the null condition (D,) as `denoiser.null`.
+    cond: (B, D). guidance_scale: w, or a tensor (B,) with a w for each picture.
+    negative: what to move away from, (B, D) or (1, D), in the place of the null condition.
+    """
+
+    def __init__(
+        self,
+        denoiser: Callable[[Tensor, Tensor, Tensor], Tensor],
+        cond: Tensor,
+        guidance_scale: float | Tensor,
+        negative: Tensor | None = None,
+    ):
+        if cond.ndim != 2:
+            raise ValueError(f"cond has shape {tuple(cond.shape)}; expected (B, D)")
+        uncond = denoiser.null[None] if negative is None else negative
+        if uncond.shape not in (cond.shape, (1, cond.shape[1])):
+            expected = f"{tuple(cond.shape)} or (1, {cond.shape[1]})"
+            raise ValueError(f"negative has shape {tuple(uncond.shape)}; expected {expected}")
+        self.denoiser = denoiser
+        self.guidance_scale = checked_scale(guidance_scale, len(cond)).to(cond)
+        self.doubled_cond = torch.cat([uncond.expand_as(cond), cond])  # (2B, D)
+
+    def __call__(self, z: Tensor, t: Tensor) -> Tensor:
+        """Latents (B, ...) at times (B,) -> the guided velocity (B, ...)."""
+        uncond, cond = self.denoiser(*self.prepare(z, t)).chunk(2)
+        return self.combine(uncond, cond)
+
+    def prepare(self, z: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The denoiser's arguments for both questions at once, in the order [uncond, cond]."""
+        if 2 * len(z) != len(self.doubled_cond):
+            raise ValueError(
+                f"z holds {len(z)} latents; expected {len(self.doubled_cond) // 2}, as many as cond"
+            )
+        return torch.cat([z, z]), torch.cat([t, t]), self.doubled_cond
+
+    def combine(self, uncond: Tensor, cond: Tensor) -> Tensor:
+        """Start from the unconditional answer and go w times the way to the conditional one."""
+        w = over(self.guidance_scale, cond)
+        return uncond + w * (cond - uncond)
+
+
+def checked_scale(guidance_scale: float | Tensor, batch: int) -> Tensor:
+    """w as a tensor, () or (batch,), or a ValueError: a scale is a finite number, 0 or more."""
+    try:
+        w = torch.as_tensor(guidance_scale, dtype=torch.float32)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"guidance_scale is {guidance_scale!r}; expected a number, 0 or more") from error
+    if w.shape not in ((), (batch,)):
+        raise ValueError(f"guidance_scale has shape {tuple(w.shape)}; expected a number or ({batch},)")
+    if not bool((w.isfinite() & (w >= 0)).all()):
+        raise ValueError(f"guidance_scale is {guidance_scale}; expected finite, 0 or more (0: unconditional)")
+    return w

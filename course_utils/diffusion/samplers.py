@@ -1,0 +1,133 @@
+"""Samplers: from noise at times[0] to data at times[-1], each on one screen.
+
+All have the form `sampler(model, z, times, generator=None, callback=None)`:
+
+- `model(z, t)` takes latents (B, ...) and times (B,) and returns a `Prediction`, which knows its path: a
+  sampler neither asks what the network predicts nor which path it was trained on.
+- `z` (B, ...) is noise; `times` (steps + 1,) falls from 1 to 0, see `time_grid`.
+- `generator` is one `torch.Generator`, or a list with one for each latent, so that a latent's fate does not
+  depend on the batch it is in. Only the stochastic samplers draw from it.
+- `callback(step, z, prediction)` is told, after step 0, 1, ..., the new latents and the prediction that led
+  there: `prediction.z0` is the model's guess of the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from course_utils.diffusion.paths import Prediction
+
+Model = Callable[[Tensor, Tensor], Prediction]
+Callback = Callable[[int, Tensor, Prediction], object]
+Generators = torch.Generator | Sequence[torch.Generator] | None
+
+
+def time_grid(steps: int) -> Tensor:
+    """Times (steps + 1,), evenly from 1 (noise) to 0 (data)."""
+    if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
+        raise ValueError(f"steps is {steps!r}; expected a whole number, 1 or more")
+    return torch.arange(steps, -1, -1, dtype=torch.float64).div(steps).float()
+
+
+def euler(
+    model: Model, z: Tensor, times: Tensor, generator: Generators = None, callback: Callback | None = None
+) -> Tensor:
+    """Follow the velocity in straight steps: z_s = z_t + (s − t) v. First order, one forward a step."""
+    for i, t, s in _steps(times, z):
+        prediction = model(z, t.expand(len(z)))
+        z = z + (s - t) * prediction.velocity
+        if callback:
+            callback(i, z, prediction)
+    return z
+
+
+def heun(
+    model: Model, z: Tensor, times: Tensor, generator: Generators = None, callback: Callback | None = None
+) -> Tensor:
+    """Step with the mean of the velocities at both ends of an Euler step. Second order, two forwards a step.
+
+    Karras et al. 2022, algorithm 1; as there, the step that ends in data is Euler's.
+    """
+    for i, t, s in _steps(times, z):
+        prediction = model(z, t.expand(len(z)))
+        velocity = prediction.velocity
+        if times[i + 1] > 0:
+            there = model(z + (s - t) * velocity, s.expand(len(z)))
+            velocity = (velocity + there.velocity) / 2
+        z = z + (s - t) * velocity
+        if callback:
+            callback(i, z, prediction)
+    return z
+
+
+def ddim(
+    model: Model,
+    z: Tensor,
+    times: Tensor,
+    generator: Generators = None,
+    callback: Callback | None = None,
+    eta: float = 0.0,
+) -> Tensor:
+    """Guess the data, then noise it again to the next level with the same noise, or part of it fresh.
+
+    z_s = α_s z0 + √(σ_s² − std²) eps + std · fresh noise (Song et al. 2021, eq. 12). eta = 0 draws nothing,
+    eta = 1 is DDPM: std = eta · the posterior's standard deviation (eq. 16). On the rectified flow with
+    eta = 0 this is Euler's step.
+    """
+    if not 0 <= eta <= 1:
+        raise ValueError(f"eta is {eta}; expected 0 (deterministic) to 1 (DDPM)")
+    for i, t, s in _steps(times, z):
+        prediction = model(z, t.expand(len(z)))
+        path, z0 = prediction.path, prediction.z0
+        alpha, sigma = path.alpha(s), path.sigma(s)
+        std = eta * path.posterior(z, z0, t, s)[1] if eta else torch.zeros_like(sigma)
+        z = alpha * z0 + (sigma**2 - std**2).clamp(min=0).sqrt() * prediction.eps
+        if eta and times[i + 1] > 0:
+            z = z + std * noise_like(z, generator)
+        if callback:
+            callback(i, z, prediction)
+    return z
+
+
+def ddpm(
+    model: Model, z: Tensor, times: Tensor, generator: Generators = None, callback: Callback | None = None
+) -> Tensor:
+    """Ancestral sampling: guess the data z0, then draw z_s ~ q(z_s | z_t, z0) (Ho et al. 2020, algorithm 2).
+
+    The variance is the posterior's (their σ² = β̃). The last step, into data, adds no noise.
+    """
+    for i, t, s in _steps(times, z):
+        prediction = model(z, t.expand(len(z)))
+        mean, std = prediction.path.posterior(z, prediction.z0, t, s)
+        z = mean + std * noise_like(z, generator) if times[i + 1] > 0 else mean
+        if callback:
+            callback(i, z, prediction)
+    return z
+
+
+SAMPLERS = {"euler": euler, "heun": heun, "ddim": ddim, "ddpm": ddpm}
+
+
+def noise_like(z: Tensor, generator: Generators) -> Tensor:
+    """N(0, 1) in the shape of z (B, ...), drawn where the generators live, then moved to z."""
+    if generator is None or isinstance(generator, torch.Generator):
+        on = generator.device if generator else z.device
+        return torch.randn(z.shape, generator=generator, device=on, dtype=z.dtype).to(z.device)
+    if len(generator) != len(z):
+        raise ValueError(
+            f"generator holds {len(generator)} generators for {len(z)} latents; expected one each"
+        )
+    return torch.cat([noise_like(row, g) for row, g in zip(z.split(1), generator, strict=True)])
+
+
+def _steps(times: Tensor, z: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """(step, t, s) with t > s neighbours in `times`, () tensors in the dtype and on the device of z."""
+    if times.ndim != 1 or len(times) < 2:
+        raise ValueError(f"times has shape {tuple(times.shape)}; expected (steps + 1,) with 1 step or more")
+    if not (times.diff() < 0).all() or times[0] > 1 or times[-1] < 0:
+        raise ValueError(f"times is {times.tolist()}; expected to fall from at most 1 to at least 0")
+    times = times.to(z)
+    return ((i, t, s) for i, (t, s) in enumerate(zip(times[:-1], times[1:], strict=True)))

@@ -1,0 +1,1 @@
+"""The networks: autoencoder, discriminator, tokenizer, transformers, CLIP, denoiser, judge."""

@@ -1,0 +1,183 @@
+"""The variational autoencoder: 64×64×3 pictures ↔ 8×8×4 latents, 48 times fewer numbers.
+
+Kingma & Welling 2014; the convolutional form with a factor f = 8 and 4 channels is Stable Diffusion's
+(Rombach et al. 2022, §3.1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from course_utils.models.layers import ResBlock, check_pictures
+
+
+class DiagonalGaussian:
+    """q(z|x) = N(mean, diag(std²)): what the encoder says about a picture's latent.
+
+    `parameters` (B, 2C, h, w) holds the mean in its first C channels and log σ² in its last C.
+    """
+
+    def __init__(self, parameters: Tensor):
+        self.mean, logvar = parameters.chunk(2, dim=1)
+        # A floor and a ceiling keep exp() finite in the first steps of training.
+        self.logvar = logvar.clamp(-20.0, 10.0)
+
+    @property
+    def std(self) -> Tensor:
+        return torch.exp(0.5 * self.logvar)
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """z = mean + std · ε with ε ~ N(0, I): the reparameterisation (Kingma & Welling 2014, §2.4)."""
+        eps = torch.randn(self.mean.shape, generator=generator, device=generator.device if generator else self.mean.device)
+        return self.mean + self.std * eps.to(self.mean)
+
+    def mode(self) -> Tensor:
+        return self.mean
+
+    def kl(self) -> Tensor:
+        """KL(q(z|x) ‖ N(0, I)) in nats, summed over a picture's latent: (B,) (Kingma & Welling 2014, app. B)."""
+        return 0.5 * (self.mean**2 + self.logvar.exp() - 1.0 - self.logvar).flatten(1).sum(1)
+
+
+@dataclass(frozen=True)
+class VAEConfig:
+    """Channels at 32, 16 and 8 pixels a side, and of the latent."""
+
+    widths: tuple[int, int, int] = (32, 64, 128)
+    latent_channels: int = 4
+
+
+class Encoder(nn.Sequential):
+    """(B, 3, 64, 64) → (B, 2C, 8, 8): mean and log σ²."""
+
+    def __init__(self, config: VAEConfig):
+        a, b, c = config.widths
+        super().__init__(
+            nn.Conv2d(3, a, 4, stride=2, padding=1),  # 32 × 32
+            nn.SiLU(),
+            nn.Conv2d(a, b, 4, stride=2, padding=1),  # 16 × 16
+            ResBlock(b),
+            nn.Conv2d(b, c, 4, stride=2, padding=1),  # 8 × 8
+            ResBlock(c),
+            nn.GroupNorm(8, c),
+            nn.SiLU(),
+            nn.Conv2d(c, 2 * config.latent_channels, 3, padding=1),
+        )
+
+
+class Upsample(nn.Module):
+    """A convolution, then nearest-neighbour to twice the side."""
+
+    def __init__(self, wide: int, narrow: int):
+        super().__init__()
+        self.conv = nn.Conv2d(wide, narrow, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # Convolving first costs a quarter of convolving afterwards.
+        return F.interpolate(self.conv(x), scale_factor=2.0, mode="nearest")
+
+
+class Decoder(nn.Sequential):
+    """(B, C, 8, 8) → (B, 3, 64, 64). The last step from 32 to 64 pixels is a pixel shuffle (Shi et al. 2016)."""
+
+    def __init__(self, config: VAEConfig):
+        a, b, c = config.widths
+        super().__init__(
+            nn.Conv2d(config.latent_channels, c, 3, padding=1),
+            ResBlock(c),
+            ResBlock(c),
+            Upsample(c, b),  # 16 × 16
+            ResBlock(b),
+            Upsample(b, a),  # 32 × 32
+            ResBlock(a),
+            nn.GroupNorm(8, a),
+            nn.SiLU(),
+            nn.Conv2d(a, 12, 3, padding=1),
+            nn.PixelShuffle(2),  # 64 × 64
+        )
+        self.config = config
+
+    def config_dict(self) -> dict:
+        return asdict(self.config)
+
+    @classmethod
+    def from_config(cls, config: dict) -> Decoder:
+        return cls(VAEConfig(widths=tuple(config["widths"]), latent_channels=config["latent_channels"]))
+
+    @property
+    def last_layer(self) -> Tensor:
+        """The weight whose gradients balance the adversarial loss (Esser et al. 2021, eq. 7)."""
+        return self[-2].weight
+
+
+class VAE(nn.Module):
+    """Encoder, decoder and the statistics that bring a latent to unit scale.
+
+    `latent_mean` and `latent_std` (C, 1, 1) are measured on the training set after training and kept as buffers.
+    """
+
+    side = 64
+
+    def __init__(self, config: VAEConfig | None = None):
+        super().__init__()
+        self.config = config or VAEConfig()
+        self.encoder, self.decoder = Encoder(self.config), Decoder(self.config)
+        shape = (self.config.latent_channels, 1, 1)
+        self.register_buffer("latent_mean", torch.zeros(shape))
+        self.register_buffer("latent_std", torch.ones(shape))
+
+    def config_dict(self) -> dict:
+        return asdict(self.config)
+
+    @classmethod
+    def from_config(cls, config: dict) -> VAE:
+        return cls(VAEConfig(widths=tuple(config["widths"]), latent_channels=config["latent_channels"]))
+
+    def encode(self, x: Tensor) -> DiagonalGaussian:
+        """Pictures (B, 3, 64, 64) in [-1, 1] → the posterior over raw latents (B, 4, 8, 8)."""
+        return DiagonalGaussian(self.encoder(check_pictures(x, "x", self.side)))
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Raw latents (B, 4, 8, 8) → pictures (B, 3, 64, 64), not clipped."""
+        side, channels = self.side // 8, self.config.latent_channels
+        if z.ndim != 4 or z.shape[1:] != (channels, side, side):
+            raise ValueError(f"z: expected latents of shape (B, {channels}, {side}, {side}), got {tuple(z.shape)}")
+        return self.decoder(z)
+
+    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, DiagonalGaussian]:
+        """x → (x̂, q(z|x)) through one sampled latent."""
+        posterior = self.encode(x)
+        return self.decode(posterior.sample(generator)), posterior
+
+    def normalise(self, z: Tensor) -> Tensor:
+        return (z - self.latent_mean) / self.latent_std
+
+    def denormalise(self, z: Tensor) -> Tensor:
+        return z * self.latent_std + self.latent_mean
+
+    def to_latent(self, x: Tensor) -> Tensor:
+        """Pictures → normalised latents, the space the denoiser works in."""
+        return self.normalise(self.encode(x).mode())
+
+    def to_picture(self, z: Tensor) -> Tensor:
+        """Normalised latents → pictures, clipped to [-1, 1]."""
+        return self.decode(self.denormalise(z)).clamp(-1.0, 1.0)
+
+    @torch.no_grad()
+    def measure_latents(self, pictures: Tensor) -> None:
+        """Set `latent_mean` and `latent_std` from uint8 or float pictures, a few thousand of them."""
+        from course_utils.datasets.plushies import to_float
+
+        self.latent_mean.zero_()
+        self.latent_std.fill_(1.0)
+        parts = [
+            self.encode(x if x.is_floating_point() else to_float(x)).mode()
+            for x in pictures.to(self.latent_mean.device).split(256)
+        ]
+        z = torch.cat(parts)
+        self.latent_mean.copy_(z.mean((0, 2, 3))[:, None, None])
+        self.latent_std.copy_(z.std((0, 2, 3))[:, None, None])

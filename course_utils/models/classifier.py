@@ -1,0 +1,66 @@
+"""Attribute classifiers. The judge sees finished pictures and is used for evaluation only."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from course_utils.datasets.plushies import ATTRIBUTES, NAMES
+from course_utils.models.layers import check_pictures
+
+
+def _conv(cin: int, cout: int, stride: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(cin, cout, 3, stride, 1, bias=False), nn.GroupNorm(8, cout), nn.SiLU())
+
+
+class Judge(nn.Module):
+    """Which value of each attribute does a picture show? A small convolutional network with a head an attribute."""
+
+    side = 64
+
+    def __init__(self, width: int = 32):
+        super().__init__()
+        w = self.width = width
+        self.body = nn.Sequential(
+            _conv(3, w, 2), _conv(w, w, 1), _conv(w, 2 * w, 2), _conv(2 * w, 2 * w, 1), _conv(2 * w, 4 * w, 2), _conv(4 * w, 4 * w, 1)
+        )  # fmt: skip
+        # Two looks at the last feature map: what is there, and roughly where.
+        self.mix = nn.Sequential(nn.Linear(4 * w * 17, 4 * w), nn.SiLU())
+        self.heads = nn.ModuleDict({name: nn.Linear(4 * w, len(values)) for name, values in ATTRIBUTES.items()})
+
+    def config_dict(self) -> dict:
+        return {"width": self.width}
+
+    @classmethod
+    def from_config(cls, config: dict) -> Judge:
+        return cls(**config)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Pictures (B, 3, 64, 64) in [-1, 1] → (B, F) features, for Fréchet distances."""
+        h = self.body(check_pictures(x, "x", self.side))  # (B, 4w, 8, 8)
+        pooled = torch.cat([F.adaptive_avg_pool2d(h, 4).flatten(1), h.amax((2, 3))], dim=1)
+        return self.mix(pooled)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Logits (B, K) for each attribute."""
+        h = self.features(x)
+        return {name: head(h) for name, head in self.heads.items()}
+
+    @torch.no_grad()
+    def predict(self, x: Tensor) -> Tensor:
+        """The likeliest value of each attribute: (B, 6) int64, -1 for the colour of no accessory."""
+        rows = torch.stack([logits.argmax(1) for logits in self(x).values()], dim=1)
+        nothing = rows[:, NAMES.index("accessory")] == ATTRIBUTES["accessory"].index("nothing")
+        rows[nothing, NAMES.index("accessory_colour")] = -1
+        return rows
+
+
+def attribute_loss(logits: dict[str, Tensor], attributes: Tensor) -> Tensor:
+    """Mean over attributes of the cross-entropy; rows that hold -1 do not count for that attribute."""
+    losses = [
+        F.cross_entropy(logits[name], attributes[:, i], ignore_index=-1)
+        for i, name in enumerate(NAMES)
+        if bool((attributes[:, i] >= 0).any())
+    ]
+    return torch.stack(losses).mean()

@@ -1,0 +1,100 @@
+"""Building blocks that several models share."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ResBlock(nn.Module):
+    """Two 3×3 convolutions around a skip, normalised first (He et al. 2016, "identity mappings").
+
+    The second convolution starts at zero, so that a fresh block is the identity.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.norm1 = nn.GroupNorm(8, channels)
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.norm2 = nn.GroupNorm(8, channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        nn.init.zeros_(self.conv2.weight)
+        nn.init.zeros_(self.conv2.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.conv1(F.silu(self.norm1(x)))
+        return x + self.conv2(F.silu(self.norm2(h)))
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention (Vaswani et al. 2017, §3.2). (B, L, D) → (B, L, D)."""
+
+    def __init__(self, width: int, heads: int, causal: bool = False):
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"heads: {heads} does not divide width {width}")
+        self.heads, self.causal = heads, causal
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each (B, heads, L, d)
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
+        return self.out(y.transpose(1, 2).flatten(2))
+
+
+class MLP(nn.Sequential):
+    """The transformer's feed-forward half, four times as wide inside."""
+
+    def __init__(self, width: int):
+        super().__init__(nn.Linear(width, 4 * width), nn.GELU(approximate="tanh"), nn.Linear(4 * width, width))
+
+
+class Block(nn.Module):
+    """A transformer block with the layer norms first (Radford et al. 2019)."""
+
+    def __init__(self, width: int, heads: int, causal: bool = False):
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width)
+        self.attention = Attention(width, heads, causal)
+        self.norm2 = nn.LayerNorm(width)
+        self.mlp = MLP(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attention(self.norm1(x))
+        return x + self.mlp(self.norm2(x))
+
+
+def sinusoidal(t: Tensor, width: int, longest: float = 10_000.0) -> Tensor:
+    """Sinusoidal features of positions t (B,): (B, width) (Vaswani et al. 2017, §3.5).
+
+    Periods run from 2π to 2π·longest, so a time in [0, 1] must be stretched first: callers pass 1000·t.
+    """
+    half = width // 2
+    frequencies = torch.exp(-math.log(longest) * torch.arange(half, device=t.device, dtype=torch.float32) / half)
+    angles = t.float()[:, None] * frequencies
+    return torch.cat([angles.cos(), angles.sin()], dim=1)
+
+
+def sinusoidal_2d(side: int, width: int) -> Tensor:
+    """Fixed position features of a side × side grid of tokens, row by row: (side², width)."""
+    y, x = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+    return torch.cat([sinusoidal(y.flatten(), width // 2, 100.0), sinusoidal(x.flatten(), width // 2, 100.0)], dim=1)
+
+
+def check_pictures(x: Tensor, name: str = "x", side: int | None = None) -> Tensor:
+    """A batch of float pictures (B, 3, H, W) in [-1, 1], or a ValueError that says what came instead."""
+    if not isinstance(x, Tensor) or x.ndim != 4 or x.shape[1] != 3:
+        raise ValueError(f"{name}: expected pictures of shape (B, 3, H, W), got {tuple(getattr(x, 'shape', ()))}")
+    if not x.is_floating_point():
+        raise ValueError(f"{name}: expected floats in [-1, 1], got {x.dtype}; datasets.plushies.to_float converts")
+    if side is not None and x.shape[2:] != (side, side):
+        raise ValueError(f"{name}: expected {side}×{side} pixels, got {x.shape[2]}×{x.shape[3]}")
+    if x.numel():
+        low, high = x.detach().aminmax()
+        if not (low >= -1.001 and high <= 1.001):
+            raise ValueError(f"{name}: expected values in [-1, 1], got {float(low):.3g} to {float(high):.3g}")
+    return x

@@ -1,0 +1,81 @@
+"""The course's own backbone for LPIPS: torchvision's SqueezeNet 1.1, trained on the Plushies.
+
+LPIPS (Zhang et al. 2018) compares pictures by the features of a network that has learnt to see. The official
+networks have seen ImageNet and must be downloaded. This one has learnt to name a plushie's attributes and to
+tell how a picture was degraded (blurred, noisy, pixelated, ...), so its features notice texture as well as shape.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from course_utils.datasets.plushies import ATTRIBUTES
+from course_utils.models.layers import check_pictures
+
+DEGRADATIONS = ("none", "blur", "noise", "pixelated", "grey", "shuffled")
+
+# torchvision's SqueezeNet is trained on pictures scaled so; lpips scales its input the same way.
+SHIFT = (-0.030, -0.088, -0.188)
+SCALE = (0.458, 0.448, 0.450)
+
+
+def degrade(x: Tensor, kinds: Tensor, generator: torch.Generator) -> Tensor:
+    """Degrade picture i in the way `DEGRADATIONS[kinds[i]]` says: (B, 3, H, W) → the same shape."""
+    size = x.shape[-1]
+    blurred = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), 3, stride=1)
+    noisy = (x + 0.15 * torch.randn(x.shape, generator=generator).to(x)).clamp(-1, 1)
+    pixelated = F.interpolate(F.avg_pool2d(x, 2), size=(size, size), mode="nearest")
+    grey = x.mean(1, keepdim=True).expand_as(x)
+    # Neighbouring pixels swapped: the same colours, another texture.
+    shuffled = x.unflatten(3, (-1, 2)).flip(4).flatten(3)
+    stack = torch.stack([x, blurred, noisy, pixelated, grey, shuffled])
+    return stack[kinds, torch.arange(len(x), device=x.device)]
+
+
+class Backbone(nn.Module):
+    """SqueezeNet features with a linear head for each attribute and one for the degradation."""
+
+    side = 64
+
+    def __init__(self):
+        super().__init__()
+        from torchvision.models import squeezenet1_1
+
+        self.features = squeezenet1_1(weights=None).features
+        heads = {name: len(values) for name, values in ATTRIBUTES.items()} | {"degradation": len(DEGRADATIONS)}
+        self.heads = nn.ModuleDict({name: nn.Linear(1024, k) for name, k in heads.items()})
+        self.register_buffer("shift", torch.tensor(SHIFT).view(1, 3, 1, 1))
+        self.register_buffer("scale", torch.tensor(SCALE).view(1, 3, 1, 1))
+
+    def config_dict(self) -> dict:
+        return {}
+
+    @classmethod
+    def from_config(cls, config: dict) -> Backbone:
+        return cls(**config)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Pictures (B, 3, 64, 64) in [-1, 1] → logits for each attribute and for the degradation."""
+        h = self.features((check_pictures(x, "x", self.side) - self.shift) / self.scale)
+        pooled = torch.cat([h.mean((2, 3)), h.amax((2, 3))], dim=1)
+        return {name: head(pooled) for name, head in self.heads.items()}
+
+
+def lpips_network(backbone: Backbone) -> nn.Module:
+    """`lpips.LPIPS` on the course's backbone: two pictures in [-1, 1] → a distance (B, 1, 1, 1).
+
+    The `lpips` package does the rest: unit-length features a layer, squared differences, means over places, sums
+    over layers. Its learned channel weights belong to the official network and are left out (`lpips=False`).
+    Always in eval mode, with frozen weights; gradients flow to the pictures.
+    """
+    import lpips
+
+    net = lpips.LPIPS(net="squeeze", lpips=False, pnet_rand=True, verbose=False)
+    own = dict(backbone.features.named_parameters())
+    with torch.no_grad():
+        for name, p in net.net.named_parameters():
+            # lpips cuts the features into slices but keeps their numbers: "slice1.0.weight" is "0.weight".
+            p.copy_(own[name.split(".", 1)[1]])
+    return net.eval().requires_grad_(False).to(next(backbone.parameters()).device)

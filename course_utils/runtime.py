@@ -1,0 +1,92 @@
+"""What the course knows of the machine it runs on: profile, device, folders, seeds.
+
+This is the only module that looks at the machine. Everything else takes a device, a size or a
+generator as an argument, so that it can be tested anywhere.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+PROFILES = ("ci", "cpu", "gpu")
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much of everything a profile takes. One row a profile, in `SIZES`; nothing else branches on it.
+
+    `pictures`: pictures held in memory. `steps`: optimiser steps of the live training. `batch`: its batch.
+    `samples`: prompts behind a plotted point. `width`, `depth`: the live denoiser's.
+    """
+
+    pictures: int
+    steps: int
+    batch: int
+    samples: int
+    width: int
+    depth: int
+
+
+SIZES = {
+    "ci": Sizes(pictures=256, steps=8, batch=32, samples=16, width=64, depth=2),
+    "cpu": Sizes(pictures=6000, steps=700, batch=128, samples=128, width=160, depth=4),
+    "gpu": Sizes(pictures=40000, steps=6000, batch=256, samples=512, width=256, depth=6),
+}
+
+
+def profile() -> str:
+    """The profile in force: `COURSE_PROFILE` if it is set, else `gpu` where there is one, else `cpu`."""
+    asked = os.environ.get("COURSE_PROFILE", "").strip().lower()
+    if not asked:
+        return "gpu" if device().type != "cpu" else "cpu"
+    if asked not in PROFILES:
+        raise ValueError(f"COURSE_PROFILE is {asked!r}; expected one of {', '.join(PROFILES)}")
+    return asked
+
+
+def sizes() -> Sizes:
+    """The sizes of the profile in force."""
+    return SIZES[profile()]
+
+
+def device() -> torch.device:
+    """Where models live: CUDA if there is one, then Apple's MPS, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+def generator(seed: int, on: torch.device | str = "cpu") -> torch.Generator:
+    """A generator of random numbers. The same seed, device and version of torch give the same draws."""
+    return torch.Generator(device=on).manual_seed(seed)
+
+
+def data_dir() -> Path:
+    """The repository's `data/` folder: the datasheet, the sample and the course's own checkpoints."""
+    return Path(__file__).resolve().parent.parent / "data"
+
+
+def cache_dir() -> Path:
+    """The folder for a student's own artifacts (ignored by git). `COURSE_CACHE` moves it."""
+    asked = os.environ.get("COURSE_CACHE")
+    folder = Path(asked) if asked else data_dir().parent / ".cache"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def setup(seed: int = 0) -> str:
+    """Seed torch, let matrix units run at full speed, and say in one line where the notebook runs."""
+    torch.manual_seed(seed)
+    torch.set_float32_matmul_precision("high")
+    kinds = {"cpu": "the CPU", "cuda": "one NVIDIA GPU", "mps": "an Apple GPU"}
+    return (
+        f"profile {profile()} on {kinds[device().type]} · Python {sys.version_info.major}.{sys.version_info.minor}"
+        f" · torch {torch.__version__.split('+')[0]} · seed {seed}"
+    )

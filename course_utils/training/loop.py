@@ -1,0 +1,205 @@
+"""One training loop for every model of the course.
+
+A `Part` is a module with a loss of its own. Most recipes train one part; a GAN trains two that take turns.
+`accelerate` picks the device and, under `accelerate launch`, spreads the same recipe over several processes:
+each process draws its own batches, and gradients are averaged before each step.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+Loss = Callable[[torch.Generator], tuple[Tensor, dict[str, float | Tensor]]]
+Progress = Callable[..., None]
+
+
+@dataclass
+class Part:
+    """A module to train and how.
+
+    `loss(generator)` draws a batch with the generator and returns a scalar and numbers to log. `ema` is the
+    decay of the averaged weights, which replace the module's own at the end; 0 keeps none.
+    `after_step()` runs after each update (CLIP clamps its scale there).
+    """
+
+    module: nn.Module
+    loss: Loss
+    lr: float = 1e-3
+    ema: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    after_step: Callable[[], None] | None = None
+
+
+@dataclass
+class History:
+    """What a run logged: `steps[i]` and, for each name, `values[name][i]`."""
+
+    steps: list[int] = field(default_factory=list)
+    values: dict[str, list[float]] = field(default_factory=dict)
+
+    def add(self, step: int, logs: dict[str, float]) -> None:
+        self.steps.append(step)
+        for name, value in logs.items():
+            self.values.setdefault(name, []).append(value)
+
+
+def learning_rate(step: int, steps: int, peak: float, warmup: int) -> float:
+    """Linear warm-up to `peak`, then half a cosine down to zero at the last step (Loshchilov & Hutter 2017)."""
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    return peak * 0.5 * (1.0 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def ema_decay(step: int, decay: float) -> float:
+    """The averaging decay at a step: it grows towards `decay`, so that short runs don't average noise."""
+    return min(decay, (1.0 + step) / (10.0 + step))
+
+
+class Averaged:
+    """Exponential moving average of a module's parameters; buffers follow the module."""
+
+    def __init__(self, module: nn.Module, decay: float):
+        self.decay, self.module = decay, copy.deepcopy(module).requires_grad_(False)
+
+    @torch.no_grad()
+    def update(self, module: nn.Module, step: int) -> None:
+        mine, new = list(self.module.parameters()), list(module.parameters())
+        torch._foreach_lerp_(mine, new, 1.0 - ema_decay(step, self.decay))
+        for a, b in zip(self.module.buffers(), module.buffers(), strict=True):
+            a.copy_(b)
+
+
+def _optimizer(part: Part, device: torch.device) -> torch.optim.Optimizer:
+    # Biases, norms and learned vectors are not decayed.
+    params = [p for p in part.module.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in params if p.ndim > 1], "weight_decay": part.weight_decay},
+        {"params": [p for p in params if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    fused = device.type in ("cpu", "cuda")
+    return torch.optim.AdamW(groups, lr=part.lr, betas=part.betas, fused=fused)
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    return [p for group in optimizer.param_groups for p in group["params"]]
+
+
+def _save_state(path: Path, step: int, parts, optimizers, averages, generator) -> None:
+    tensors = {"generator": generator.get_state()}
+    for i, (part, optimizer, average) in enumerate(zip(parts, optimizers, averages, strict=True)):
+        tensors |= {f"{i}.module.{k}": v for k, v in part.module.state_dict().items()}
+        if average:
+            tensors |= {f"{i}.average.{k}": v for k, v in average.module.state_dict().items()}
+        for j, p in enumerate(_parameters(optimizer)):
+            tensors |= {f"{i}.adam.{j}.{k}": v for k, v in optimizer.state.get(p, {}).items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    save_file({k: v.detach().cpu().clone() for k, v in tensors.items()}, partial, {"step": json.dumps(step)})
+    partial.replace(path)
+
+
+def _load_state(path: Path, parts, optimizers, averages, generator) -> int:
+    with safe_open(path, framework="pt") as f:
+        step = json.loads(f.metadata()["step"])
+        tensors = {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118 — a safetensors file is no dict
+
+    def below(prefix: str) -> dict[str, Tensor]:
+        return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+    for i, (part, optimizer, average) in enumerate(zip(parts, optimizers, averages, strict=True)):
+        part.module.load_state_dict(below(f"{i}.module."))
+        if average:
+            average.module.load_state_dict(below(f"{i}.average."))
+        for j, p in enumerate(_parameters(optimizer)):
+            saved = below(f"{i}.adam.{j}.")
+            if saved:
+                optimizer.state[p] = {k: v if k == "step" else v.to(p.device) for k, v in saved.items()}
+    generator.set_state(tensors["generator"])
+    return step
+
+
+def fit(
+    parts: Part | list[Part],
+    *,
+    steps: int,
+    seed: int = 0,
+    warmup: int | None = None,
+    progress: Progress | None = None,
+    preview: Callable[[], Tensor] | None = None,
+    log_every: int = 10,
+    state: str | Path | None = None,
+    save_every: int = 200,
+    accelerator: Accelerator | None = None,
+) -> History:
+    """Train the parts, one update each a step, and leave averaged weights in modules that asked for them.
+
+    `progress(step, steps, logs, preview)` is called every `log_every` steps and at the end. With `state`, the
+    run is saved there every `save_every` steps, and a later call with the same arguments goes on from it as
+    if it had never stopped; the file is removed when the run is complete.
+    """
+    if not isinstance(steps, int) or steps < 1:
+        raise ValueError(f"steps: got {steps!r}; expected a whole number, 1 or more")
+    parts = [parts] if isinstance(parts, Part) else parts
+    accelerator = accelerator or Accelerator()
+    device = next(parts[0].module.parameters()).device
+    warmup = max(1, min(100, steps // 10)) if warmup is None else warmup
+    # Processes start from the same weights, which the seed has set, and draw different batches.
+    generator = torch.Generator().manual_seed(seed + 1_000_003 * accelerator.process_index)
+    optimizers = [_optimizer(part, device) for part in parts]
+    averages = [Averaged(part.module, part.ema) if part.ema else None for part in parts]
+    state = Path(state) if state else None
+    first = _load_state(state, parts, optimizers, averages, generator) if state and state.exists() else 0
+    history = History()
+    for part in parts:
+        part.module.train()
+
+    for step in range(first, steps):
+        logs: dict[str, float | Tensor] = {}
+        for part, optimizer, average in zip(parts, optimizers, averages, strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(step, steps, part.lr, warmup)
+            with accelerator.autocast():
+                loss, more = part.loss(generator)
+            optimizer.zero_grad(set_to_none=True)
+            accelerator.backward(loss)
+            trained = [p for p in _parameters(optimizer) if p.grad is not None]
+            if accelerator.num_processes > 1:
+                for p in trained:
+                    p.grad = accelerator.reduce(p.grad, "mean")
+            torch.nn.utils.clip_grad_norm_(trained, part.clip)
+            optimizer.step()
+            if part.after_step:
+                part.after_step()
+            if average:
+                average.update(part.module, step)
+            logs |= more
+        if (step + 1) % log_every == 0 or step + 1 == steps:
+            numbers = {k: float(v) for k, v in logs.items()}
+            if not all(math.isfinite(v) for v in numbers.values()):
+                raise FloatingPointError(f"training went wrong at step {step + 1}: {numbers}")
+            history.add(step + 1, numbers)
+            if progress and accelerator.is_main_process:
+                progress(step + 1, steps, numbers, preview=preview)
+        if state and (step + 1) % save_every == 0 and step + 1 < steps and accelerator.is_main_process:
+            _save_state(state, step + 1, parts, optimizers, averages, generator)
+
+    for part, average in zip(parts, averages, strict=True):
+        if average:
+            part.module.load_state_dict(average.module.state_dict())
+        part.module.eval()
+    if state and accelerator.is_main_process:
+        state.unlink(missing_ok=True)
+    return history
