@@ -7,14 +7,10 @@ batch. A loss that compares pictures with pictures or averages logits is a scala
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from course_utils.diffusion.paths import Path
 
 
 def reconstruction(x: Tensor, x_hat: Tensor) -> Tensor:
@@ -75,7 +71,7 @@ def adaptive_weight(rec_loss: Tensor, adv_loss: Tensor, last_layer: Tensor, larg
 
 def flow_matching(
     denoiser: Callable[[Tensor, Tensor, Tensor], Tensor],
-    path: Path,
+    path,
     z0: Tensor,
     cond: Tensor,
     t: Tensor,
@@ -83,9 +79,9 @@ def flow_matching(
 ) -> Tensor:
     """‖v̂(z_t, t, cond) − v‖², summed over a latent: z0, eps (B, ...), cond (B, D), t (B,) -> (B,).
 
-    v = α′ z0 + σ′ eps is how z_t moves with t; on the rectified flow it is eps − z0
-    (Lipman et al. 2023, eq. 9; Liu et al. 2023, eq. 1). A model that says 0 pays 2 for each number of a
-    normalised latent there.
+    path: a `diffusion.paths.Path`. v = α′ z0 + σ′ eps is how z_t moves with t; on the rectified flow it is
+    eps − z0 (Lipman et al. 2023, eq. 9; Liu et al. 2023, eq. 1), and a model that says 0 pays 2 for each
+    number of a normalised latent.
     """
     _same_shape(z0=z0, eps=eps)
     predicted = denoiser(path.add_noise(z0, eps, t), t, cond)

@@ -55,7 +55,7 @@ class Path:
         return over(self.d_alpha(t), z0) * z0 + over(self.d_sigma(t), z0) * eps
 
     def posterior(self, z: Tensor, z0: Tensor, t: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
-        """q(z_s | z_t, z0) for s < t: z, z0 (B, ...) -> its mean (B, ...) and standard deviation.
+        """q(z_s | z_t, z0) for s < t: z, z0 (B, ...), t, s (B,) or () -> its mean (B, ...) and std.
 
         DDPM's eq. 6 and 7 (Ho et al. 2020) for any α and σ (Kingma et al. 2021, appendix A).
         """

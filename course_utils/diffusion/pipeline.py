@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from numbers import Integral
 
 import torch
 from torch import Tensor, nn
@@ -39,11 +40,10 @@ class TextToPicture:
 
     def embed(self, prompt: str) -> Tensor:
         """The condition of a prompt, (1, D): CLIP's embedding, or the null condition for ''."""
-        if not isinstance(prompt, str):
-            raise ValueError(f"prompt is {prompt!r} ({type(prompt).__name__}); expected a string")
+        _checked_text("prompt", prompt)
         with torch.inference_mode():
             embedding = self.clip.encode_text([prompt]) if prompt.strip() else self.denoiser.null[None]
-        return embedding.to(self.device).clone()
+        return embedding.detach().to(self.device).clone()
 
     def noise(self, n: int, seed: int) -> Tensor:
         """The start of n pictures, (n, C, h, w) ~ N(0, 1). Picture i's depends on seed and i alone."""
@@ -67,19 +67,11 @@ class TextToPicture:
         guidance_scale: w (0 unconditional, 1 conditional), or a tensor (n,) with one for each picture.
         negative: what to move away from; '' is the null condition.
         seed: the same seed gives picture i the same noise, whatever n, prompt and w are.
-        callback: called as `callback(step, z, prediction)` after each step, see `samplers`.
+        callback: called as `callback(step, z, prediction)` after each step, see `samplers`; the tensors are
+            inference tensors, to look at and not to differentiate.
         should_stop: asked before each forward; as soon as it says True the work ends and None is returned.
         """
-        prompts = (
-            [prompt] * (4 if n is None else n if _is_count(n) else 1) if isinstance(prompt, str) else prompt
-        )
-        if not isinstance(prompts, (list, tuple)) or not prompts:
-            raise ValueError(f"prompt is {prompt!r}; expected a string or a list of strings, 1 or more")
-        if n is not None and (not _is_count(n) or n != len(prompts)):
-            expected = (
-                "a whole number, 1 or more" if isinstance(prompt, str) else f"{len(prompts)}, one a prompt"
-            )
-            raise ValueError(f"n is {n!r}; expected {expected}")
+        prompts = _one_for_each(prompt, n)
         guidance_scale = checked_scale(guidance_scale, len(prompts))
         noise, generators = self.noise(len(prompts), seed), _generators(len(prompts), seed, later=True)
         return self._run(
@@ -101,26 +93,15 @@ class TextToPicture:
 
         Row k is what `generate(prompt, n, scales[k], ...)` gives, up to rounding.
         """
-        if not _is_count(n):
-            raise ValueError(f"n is {n!r}; expected a whole number, 1 or more")
-        if len(scales) == 0:
-            raise ValueError("scales is empty; expected one guidance scale or more")
+        if not isinstance(scales, Sequence | Tensor) or len(scales) == 0:
+            raise ValueError(f"scales is {scales!r}; expected a list of guidance scales, 1 or more")
         rows = len(scales)
-        guidance_scale = checked_scale(torch.as_tensor(scales, dtype=torch.float32), rows).repeat_interleave(
-            n
-        )
+        prompts = _one_for_each(_checked_text("prompt", prompt), _checked_count(n)) * rows
+        guidance_scale = checked_scale(scales, rows).repeat_interleave(n)
         noise = self.noise(n, seed).repeat(rows, 1, 1, 1)
         generators = [g for _ in range(rows) for g in _generators(n, seed, later=True)]
         pictures = self._run(
-            [prompt] * (rows * n),
-            noise,
-            generators,
-            guidance_scale,
-            steps,
-            sampler,
-            negative,
-            None,
-            should_stop,
+            prompts, noise, generators, guidance_scale, steps, sampler, negative, None, should_stop
         )
         return None if pictures is None else pictures.unflatten(0, (rows, n))
 
@@ -139,6 +120,7 @@ class TextToPicture:
         if sampler not in SAMPLERS:
             raise ValueError(f"sampler is {sampler!r}; expected one of {', '.join(SAMPLERS)}")
         times = time_grid(steps)
+        _checked_text("negative", negative)
         embeddings = {text: self.embed(text) for text in {*prompts, negative}}  # each text once
         with torch.inference_mode():
             cond = torch.cat([embeddings[text] for text in prompts])
@@ -160,12 +142,32 @@ class TextToPicture:
 
 def _generators(n: int, seed: int, later: bool = False) -> list[torch.Generator]:
     """A generator for each of n pictures, for its start or, `later`, for the noise that its sampler adds."""
-    if not isinstance(seed, int) or isinstance(seed, bool):
+    _checked_count(n)
+    if not isinstance(seed, Integral) or isinstance(seed, bool):
         raise ValueError(f"seed is {seed!r}; expected a whole number")
-    # Neighbouring seeds share no generator: they are 2,000,003 apart, more than twice any n.
-    first = 2_000_003 * seed + 1_000_000 * later
+    # Neighbouring seeds share no generator as long as n is below a million.
+    first = 2_000_003 * int(seed) + 1_000_000 * later
     return [torch.Generator().manual_seed((first + i) % 2**63) for i in range(n)]
 
 
-def _is_count(n: object) -> bool:
-    return isinstance(n, int) and not isinstance(n, bool) and n >= 1
+def _one_for_each(prompt: str | Sequence[str], n: int | None) -> list[str]:
+    """A prompt for each picture: one prompt n (or 4) times, or the list as it is."""
+    if isinstance(prompt, str):
+        return [prompt] * (4 if n is None else _checked_count(n))
+    if not isinstance(prompt, list | tuple) or not prompt:
+        raise ValueError(f"prompt is {prompt!r}; expected a string or a list of strings, 1 or more")
+    if n is not None and n != len(prompt):
+        raise ValueError(f"n is {n}; expected {len(prompt)}, one picture for each prompt of the list")
+    return [_checked_text("prompt", text) for text in prompt]
+
+
+def _checked_count(n: int) -> int:
+    if not isinstance(n, Integral) or isinstance(n, bool) or n < 1:
+        raise ValueError(f"n is {n!r}; expected a whole number, 1 or more")
+    return int(n)
+
+
+def _checked_text(name: str, text: str) -> str:
+    if not isinstance(text, str):
+        raise ValueError(f"{name} is {text!r} ({type(text).__name__}); expected a string")
+    return text

@@ -14,6 +14,7 @@ All have the form `sampler(model, z, times, generator=None, callback=None)`:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -27,7 +28,7 @@ Generators = torch.Generator | Sequence[torch.Generator] | None
 
 def time_grid(steps: int) -> Tensor:
     """Times (steps + 1,), evenly from 1 (noise) to 0 (data)."""
-    if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
+    if not isinstance(steps, Integral) or isinstance(steps, bool) or steps < 1:
         raise ValueError(f"steps is {steps!r}; expected a whole number, 1 or more")
     return torch.arange(steps, -1, -1, dtype=torch.float64).div(steps).float()
 
@@ -85,7 +86,7 @@ def ddim(
         alpha, sigma = path.alpha(s), path.sigma(s)
         std = eta * path.posterior(z, z0, t, s)[1] if eta else torch.zeros_like(sigma)
         z = alpha * z0 + (sigma**2 - std**2).clamp(min=0).sqrt() * prediction.eps
-        if eta and times[i + 1] > 0:
+        if eta:
             z = z + std * noise_like(z, generator)
         if callback:
             callback(i, z, prediction)
@@ -97,12 +98,12 @@ def ddpm(
 ) -> Tensor:
     """Ancestral sampling: guess the data z0, then draw z_s ~ q(z_s | z_t, z0) (Ho et al. 2020, algorithm 2).
 
-    The variance is the posterior's (their σ² = β̃). The last step, into data, adds no noise.
+    The variance is the posterior's (their σ² = β̃). In the last step, into data, it is 0.
     """
     for i, t, s in _steps(times, z):
         prediction = model(z, t.expand(len(z)))
         mean, std = prediction.path.posterior(z, prediction.z0, t, s)
-        z = mean + std * noise_like(z, generator) if times[i + 1] > 0 else mean
+        z = mean + std * noise_like(z, generator)
         if callback:
             callback(i, z, prediction)
     return z

@@ -1,1 +1,1 @@
-"""How good is a picture, and how well does it follow its caption? The judge's verdicts and the usual metrics."""
+"""How good is a picture, and how well does it follow its caption? The judge, and the usual metrics."""

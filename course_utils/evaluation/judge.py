@@ -1,8 +1,8 @@
 """What the judge says of generated pictures: do they follow the caption, and do they differ where they may?
 
-A caption names some attributes and leaves the others open. *Adherence* looks at the first kind, *diversity* at
-the second, so guidance can raise one and lower the other. `named` rows are those of `datasets.captions.named`:
-six columns in the order of `ATTRIBUTES`, -1 where the caption names nothing.
+A caption names some attributes and leaves the others open. *Adherence* looks at the first kind, *diversity*
+at the second, so guidance can raise one and lower the other. `named` rows are those of
+`datasets.captions.named`: six columns in the order of `ATTRIBUTES`, -1 where the caption names nothing.
 """
 
 from __future__ import annotations
@@ -58,19 +58,19 @@ def check_named(named: Tensor, n: int) -> Tensor:
     """(n, 6) rows of named attributes, or a ValueError that says what came instead."""
     if not isinstance(named, Tensor) or named.shape != (n, len(NAMES)):
         came = tuple(getattr(named, "shape", ())) or type(named).__name__
-        raise ValueError(f"named: expected one row of {len(NAMES)} attributes for each of {n} pictures, got {came}")
+        raise ValueError(f"named: expected {n} rows of {len(NAMES)} attributes, one a picture, got {came}")
     named = named.long().cpu()
     for column, name in enumerate(NAMES):
         low, high = (int(v) for v in named[:, column].aminmax()) if n else (0, 0)
         if low < -1 or high >= len(ATTRIBUTES[name]):
             bad = low if low < -1 else high
-            raise ValueError(f"named: {name} is {bad}; expected -1 (not named) to {len(ATTRIBUTES[name]) - 1}")
+            raise ValueError(f"named: {name} is {bad}; expected -1 (open) to {len(ATTRIBUTES[name]) - 1}")
     return named
 
 
 @torch.no_grad()
 def predictions(judge: Predicts, pictures: Tensor) -> Tensor:
-    """What the judge sees in pictures (N, 3, 64, 64) in [-1, 1]: (N, 6) int64 on the CPU, a few hundred at a time."""
+    """What the judge sees in pictures (N, 3, 64, 64) in [-1, 1]: (N, 6) int64 on the CPU."""
     check_pictures(pictures, "pictures")
     parts = [judge.predict(part).cpu() for part in pictures.split(CHUNK)] if len(pictures) else []
     return torch.cat(parts) if parts else torch.empty(0, len(NAMES), dtype=torch.int64)
@@ -87,7 +87,9 @@ def adherence(judge: Predicts, pictures: Tensor, named: Tensor) -> Adherence:
     counts, right = named >= 0, (found == named) & (named >= 0)
     asked = counts.sum(1)
     per_attribute = {
-        name: float(right[:, i].sum() / counts[:, i].sum()) for i, name in enumerate(NAMES) if bool(counts[:, i].any())
+        name: float(right[:, i].sum() / counts[:, i].sum())
+        for i, name in enumerate(NAMES)
+        if bool(counts[:, i].any())
     }
     return Adherence(right.sum(1) / asked, right.sum(1) == asked, asked, per_attribute)
 
@@ -101,7 +103,7 @@ def accuracy(judge: Predicts, pictures: Tensor, attributes: Tensor) -> dict[str,
 
 
 def normalised_entropy(values: Tensor, kinds: int) -> float:
-    """Entropy of the values (n,) that were seen, over the most that n draws from `kinds` values can have: 0 to 1.
+    """Entropy of the values (n,) that were seen, over the most that n draws of `kinds` can have: 0 to 1.
 
     n draws show at most min(n, kinds) different values, so the maximum is log min(n, kinds).
     """
@@ -125,8 +127,9 @@ def open_diversity(judge: Predicts, pictures: Tensor, named: Tensor) -> float:
     found = predictions(judge, pictures)
     if len(found) < 2:
         raise ValueError(f"pictures: diversity needs at least 2 samples of a prompt, got {len(found)}")
-    row = named[None] if isinstance(named, Tensor) and named.ndim == 1 else named
-    row = check_named(row.expand(len(found), -1) if isinstance(row, Tensor) and len(row) == 1 else row, len(found))
+    if isinstance(named, Tensor) and named.ndim == 1:
+        named = named.expand(len(found), -1)
+    row = check_named(named, len(found))
     if bool((row != row[0]).any()):
         raise ValueError("named: the rows differ; diversity is measured over samples of one prompt")
     entropies = []

@@ -27,9 +27,6 @@ DATA_RANGE = 2.0  # of pictures in [-1, 1]
 CHUNK = 128  # pictures that a network sees at once
 
 
-# ---- two pictures ----------------------------------------------------------------------------------------------
-
-
 def _pairs(x: Tensor, y: Tensor) -> None:
     check_pictures(x, "x")
     check_pictures(y, "y")
@@ -56,12 +53,16 @@ def psnr(x: Tensor, y: Tensor) -> Tensor:
 
 
 def ssim(x: Tensor, y: Tensor) -> Tensor:
-    """Structural similarity of each pair (Wang et al. 2004, with scikit-image's 7×7 windows): (B,), 1 when equal."""
+    """Structural similarity of each pair (Wang et al. 2004, scikit-image's 7×7 windows): (B,), 1 if equal.
+
+    Taken on [0, 1]: its luminance term compares means and is made for light, which is never negative. On
+    [-1, 1] the same two pictures would get another number, and not the one that papers report.
+    """
     from skimage.metrics import structural_similarity
 
     _pairs(x, y)
     values = [
-        structural_similarity(a, b, data_range=DATA_RANGE, channel_axis=-1)
+        structural_similarity((a + 1) / 2, (b + 1) / 2, data_range=DATA_RANGE / 2, channel_axis=-1)
         for a, b in zip(_as_images(x), _as_images(y), strict=True)
     ]
     return torch.tensor(values, dtype=torch.float32)
@@ -85,14 +86,14 @@ def _device_of(net: nn.Module) -> torch.device:
 def perceptual_distance(x: Tensor, y: Tensor, net: nn.Module | None = None) -> Tensor:
     """LPIPS of each pair (Zhang et al. 2018): (B,), 0 for equal pictures.
 
-    `net(x, y) -> (B, 1, 1, 1)` is an `lpips.LPIPS` (the course's own by default), which wants [-1, 1], not [0, 1].
-    For measuring only: no gradients flow.
+    `net(x, y) -> (B, 1, 1, 1)` is an `lpips.LPIPS`, by default on the course's own backbone; it takes
+    [-1, 1], not [0, 1]. For measuring only: no gradients flow.
     """
     _pairs(x, y)
-    net = net or course_lpips()
+    net = course_lpips() if net is None else net
     device = _device_of(net)
-    parts = [net(a.to(device), b.to(device)).flatten(1).mean(1).cpu() for a, b in zip(x.split(CHUNK), y.split(CHUNK), strict=True)]
-    return torch.cat(parts)
+    chunks = zip(x.split(CHUNK), y.split(CHUNK), strict=True)
+    return torch.cat([net(a.to(device), b.to(device)).flatten(1).mean(1).cpu() for a, b in chunks])
 
 
 def lpips_diversity(pictures: Tensor, net: nn.Module | None = None) -> float:
@@ -102,9 +103,6 @@ def lpips_diversity(pictures: Tensor, net: nn.Module | None = None) -> float:
         raise ValueError(f"pictures: diversity needs at least 2 samples of a prompt, got {len(pictures)}")
     i, j = torch.triu_indices(len(pictures), len(pictures), offset=1)
     return float(perceptual_distance(pictures[i], pictures[j], net).mean())
-
-
-# ---- two sets of pictures --------------------------------------------------------------------------------------
 
 
 def _moments(features: Tensor, name: str) -> tuple[Tensor, Tensor]:
@@ -118,13 +116,13 @@ def _moments(features: Tensor, name: str) -> tuple[Tensor, Tensor]:
 
 
 def _root(symmetric: Tensor) -> Tensor:
-    """The square root of a positive semi-definite matrix; eigenvalues that rounding made negative count as 0."""
+    """The square root of a positive semi-definite matrix; eigenvalues below 0, from rounding, become 0."""
     values, vectors = torch.linalg.eigh(symmetric)
     return (vectors * values.clamp(min=0.0).sqrt()) @ vectors.T
 
 
 def frechet_distance(feats_a: Tensor, feats_b: Tensor) -> float:
-    """Squared Fréchet distance between Gaussians fitted to two sets of features (N, D) (Heusel et al. 2017, eq. 6).
+    """Squared Fréchet distance of Gaussians fitted to two sets (N, D) (Heusel et al. 2017, eq. 6).
 
     |μ_a − μ_b|² + tr(Σ_a + Σ_b − 2 (Σ_a Σ_b)^½), in float64. With A = Σ_a^½, the product Σ_a Σ_b has the
     eigenvalues of the symmetric A Σ_b A, so no root of a non-symmetric matrix is needed. With the judge's
@@ -141,21 +139,18 @@ def frechet_distance(feats_a: Tensor, feats_b: Tensor) -> float:
     return max(0.0, float(distance))
 
 
-# ---- spatial frequencies ---------------------------------------------------------------------------------------
-
-
 def _power(pictures: Tensor, name: str) -> tuple[Tensor, Tensor]:
     """Mean power spectrum over pictures and channels, (H, W), and each entry's radial frequency, (H, W).
 
-    Each channel's mean is removed, then a Hann window is laid over the picture: a picture's left edge does not
-    continue its right one, and without the window that jump would pass for high frequencies. The scale is such
-    that white noise of variance v has power v at every frequency.
+    Each channel's mean is removed, then a Hann window is laid over the picture: a picture's left edge does
+    not continue its right one, and without the window that jump would pass for high frequencies. The scale
+    is such that white noise of variance v has power v at every frequency.
     """
     check_pictures(pictures, name)
     if not len(pictures):
         raise ValueError(f"{name}: expected at least one picture, got none")
     height, width = pictures.shape[2:]
-    window = torch.outer(torch.hann_window(height, dtype=torch.float64), torch.hann_window(width, dtype=torch.float64))
+    window = torch.outer(*(torch.hann_window(side, dtype=torch.float64) for side in (height, width)))
     total = torch.zeros(height, width, dtype=torch.float64)
     for part in pictures.detach().cpu().split(CHUNK):
         x = part.double()
@@ -185,7 +180,7 @@ def radial_power_spectrum(pictures: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def high_frequency_ratio(fake: Tensor, real: Tensor, above: float = 0.25) -> float:
-    """Power of `fake` beyond `above` cycles/pixel, over that of `real`: 1 when equally sharp, below 1 when blurred.
+    """Power of `fake` beyond `above` cycles/pixel over that of `real`: 1 if equally sharp, less if blurred.
 
     Counts every frequency whose radius is larger than `above`, diagonal ones beyond 0.5 too. The two sets may
     differ in number, not in size.
@@ -195,24 +190,23 @@ def high_frequency_ratio(fake: Tensor, real: Tensor, above: float = 0.25) -> flo
     power_fake, radius = _power(fake, "fake")
     power_real, _ = _power(real, "real")
     if power_fake.shape != power_real.shape:
-        raise ValueError(f"fake: expected pictures as large as real's {tuple(real.shape[2:])}, got {tuple(fake.shape[2:])}")
+        raise ValueError(f"fake: expected real's size {tuple(real.shape[2:])}, got {tuple(fake.shape[2:])}")
     high = radius > above
     return float(power_fake[high].sum() / power_real[high].sum())
 
 
-# ---- CLIP ------------------------------------------------------------------------------------------------------
-
-
 def recall_at_1(image_emb: Tensor, text_emb: Tensor, captions: Sequence[str]) -> float:
-    """How often is a picture's nearest caption (by cosine) its own? Embeddings (N, D), captions of N pictures.
+    """How often is a picture's nearest caption (by cosine) its own? Embeddings (N, D), N captions.
 
     Equal captions count as right. Swap the embeddings to retrieve pictures by captions.
     """
     for name, emb in (("image_emb", image_emb), ("text_emb", text_emb)):
         if emb.ndim != 2 or len(emb) != len(captions) or not len(emb):
-            raise ValueError(f"{name}: expected one embedding for each of {len(captions)} captions, got {tuple(emb.shape)}")
+            came = tuple(emb.shape)
+            raise ValueError(f"{name}: expected {len(captions)} rows, as many as captions, got {came}")
     if image_emb.shape != text_emb.shape:
-        raise ValueError(f"text_emb: expected the shape of image_emb, {tuple(image_emb.shape)}, got {tuple(text_emb.shape)}")
+        shapes = tuple(image_emb.shape), tuple(text_emb.shape)
+        raise ValueError(f"text_emb: expected the shape of image_emb, {shapes[0]}, got {shapes[1]}")
     a, b = F.normalize(image_emb.detach().float(), dim=1), F.normalize(text_emb.detach().float(), dim=1)
     best = (a @ b.to(a.device).T).argmax(1).tolist()
     return sum(captions[j] == captions[i] for i, j in enumerate(best)) / len(best)
@@ -246,18 +240,20 @@ def zero_shot_prompts(name: str, value: str) -> list[str]:
             worn = ATTRIBUTES["accessory"][1:] if "{worn}" in template else ("",)
             texts += [template.format(word, animal=animal, worn=w) for animal in animals for w in worn]
     texts = [re.sub(r"\ba (?=elephant)", "an ", text) for text in texts]
-    return [re.sub(r"\ba (?=((red|scarlet|green|yellow|purple|violet) )?(glasses|spectacles))", "", t) for t in texts]
+    return [re.sub(r"\ba ((?:\w+ )?(?:glasses|spectacles))", r"\1", text) for text in texts]
 
 
 @torch.no_grad()
 def zero_shot(clip: CLIP, pictures: Tensor, attributes: Tensor) -> dict[str, float]:
-    """Accuracy for each attribute when a picture takes the value whose description is nearest (Radford et al. 2021).
+    """Accuracy for each attribute when a picture takes the value with the nearest description.
 
-    pictures (N, 3, 64, 64) in [-1, 1]; attributes (N, 6), -1 where one does not apply: those rows don't count.
+    pictures (N, 3, 64, 64) in [-1, 1]; attributes (N, 6), -1 where one does not apply: that is not
+    counted. (Radford et al. 2021, §3.1)
     """
     check_pictures(pictures, "pictures")
-    if attributes.shape != (len(pictures), len(NAMES)):
-        raise ValueError(f"attributes: expected shape ({len(pictures)}, {len(NAMES)}), got {tuple(attributes.shape)}")
+    expected = (len(pictures), len(NAMES))
+    if attributes.shape != expected:
+        raise ValueError(f"attributes: expected shape {expected}, got {tuple(attributes.shape)}")
     device = _device_of(clip) if isinstance(clip, nn.Module) else torch.device("cpu")
     images = torch.cat([clip.encode_image(part.to(device)).float().cpu() for part in pictures.split(CHUNK)])
     truth, result = attributes.cpu(), {}
@@ -265,7 +261,8 @@ def zero_shot(clip: CLIP, pictures: Tensor, attributes: Tensor) -> dict[str, flo
         rows = truth[:, column] >= 0
         if not bool(rows.any()):
             continue
-        centres = [clip.encode_text(zero_shot_prompts(name, value)).float().mean(0).cpu() for value in ATTRIBUTES[name]]
-        nearest = (images[rows] @ F.normalize(torch.stack(centres), dim=1).T).argmax(1)
+        texts = [clip.encode_text(zero_shot_prompts(name, value)) for value in ATTRIBUTES[name]]
+        centres = F.normalize(torch.stack([t.float().mean(0).cpu() for t in texts]), dim=1)
+        nearest = (images[rows] @ centres.T).argmax(1)
         result[name] = float((nearest == truth[rows, column]).float().mean())
     return result

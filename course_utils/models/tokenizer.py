@@ -70,13 +70,11 @@ def learn_merges(counts: dict[str, int], vocab_size: int) -> list[tuple[str, str
     merges = []
     while len(symbols) < vocab_size and pairs:
         best = min(pairs, key=lambda pair: (-pairs[pair], pair))
-        joined = symbols[best[0]] + symbols[best[1]]
-        if joined not in ids:  # "ab"+"c" and "a"+"bc" are one symbol with one id
-            ids[joined] = len(symbols)
-            symbols.append(joined)
-        merges.append((symbols[best[0]], symbols[best[1]]))
+        a, b = symbols[best[0]], symbols[best[1]]
+        merges.append((a, b))
+        symbols.append(a + b)
         for i in where.pop(best):
-            before, words[i] = words[i], _join(words[i], best, ids[joined])
+            before, words[i] = words[i], _join(words[i], best, len(symbols) - 1)
             for pair in zip(before, before[1:], strict=False):
                 pairs[pair] -= weights[i]
                 if not pairs[pair]:
@@ -113,7 +111,7 @@ class Tokenizer:
         self.merges = [tuple(merge) for merge in merges]
         self.context_length = context_length
         joined = ["".join(merge) for merge in self.merges]
-        self.symbols = list(dict.fromkeys([*SPECIALS, *ALPHABET, *joined]))  # id -> symbol
+        self.symbols = [*SPECIALS, *ALPHABET, *joined]  # id -> symbol
         self._ids = {symbol: i for i, symbol in enumerate(self.symbols)}
         for a, b in self.merges:
             if a not in self._ids or b not in self._ids:

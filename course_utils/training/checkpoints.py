@@ -17,6 +17,8 @@ from safetensors.torch import save as save_bytes
 from torch import nn
 
 from course_utils import runtime
+from course_utils.diffusion.paths import RectifiedFlow
+from course_utils.diffusion.pipeline import TextToPicture
 from course_utils.models.autoencoder import VAE, Decoder
 from course_utils.models.classifier import Judge
 from course_utils.models.clip import CLIP
@@ -137,11 +139,8 @@ def manifest() -> dict[str, dict]:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
-def load_pipeline(sharp: bool = True, device: torch.device | str | None = None):
+def load_pipeline(sharp: bool = True, device: torch.device | str | None = None) -> TextToPicture:
     """The whole stack from the course's checkpoints: VAE (with the sharp decoder or its own), CLIP, denoiser."""
-    from course_utils.diffusion.paths import RectifiedFlow
-    from course_utils.diffusion.pipeline import TextToPicture
-
     vae = load("vae", device)
     if sharp:
         vae.decoder = load("sharp_decoder", device)

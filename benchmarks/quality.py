@@ -1,0 +1,213 @@
+"""How good are the checkpoints?  `python benchmarks/quality.py [--part judge vae sharp clip denoiser]`
+
+Measures the course's own checkpoints on pictures and captions that none of them has trained on, prints the
+numbers, and writes them to data/metrics.json, where the README and the notebooks find them. A part that is
+not asked for keeps the numbers it had.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from course_utils import runtime
+from course_utils.datasets.captions import named
+from course_utils.datasets.plushies import Plushies, to_float
+from course_utils.evaluation import metrics
+from course_utils.evaluation.judge import accuracy, adherence, open_diversity
+from course_utils.training.checkpoints import load, load_pipeline
+
+SCALES = (0.0, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 15.0)
+CHUNK = 128
+
+
+@lru_cache
+def pictures(n: int, split: str = "test") -> tuple[Tensor, Tensor, list[str]]:
+    """n real pictures of a split: floats in [-1, 1], attributes, captions."""
+    data = Plushies(n, split).in_memory()
+    return to_float(data.pictures), data.attributes, data.captions
+
+
+def rounded(value):
+    """Numbers to four significant digits, for a file that people read."""
+    if isinstance(value, dict):
+        return {k: rounded(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [rounded(v) for v in value]
+    return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
+@torch.no_grad()
+def in_chunks(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    return torch.cat([function(part.to(runtime.device())).cpu() for part in x.split(CHUNK)])
+
+
+def judge_part(asked: argparse.Namespace) -> dict:
+    x, attributes, _ = pictures(asked.pictures)
+    held, held_attributes, _ = pictures(asked.pictures, "heldout")
+    model = load("judge")
+    return {
+        "pictures": len(x),
+        "accuracy": accuracy(model, x, attributes),
+        "accuracy_heldout": accuracy(model, held, held_attributes),
+    }
+
+
+def vae_part(asked: argparse.Namespace) -> dict:
+    x, attributes, _ = pictures(asked.pictures)
+    vae, model = load("vae"), load("judge")
+    x_hat = in_chunks(lambda part: vae.to_picture(vae.to_latent(part)), x)
+    latent = vae.to_latent(x[:1].to(runtime.device()))
+    judged = accuracy(model, x_hat, attributes)
+    return {
+        "pictures": len(x),
+        "psnr": float(metrics.psnr(x, x_hat).mean()),
+        "ssim": float(metrics.ssim(x, x_hat).mean()),
+        "kl": float(in_chunks(lambda part: vae.encode(part).kl(), x).mean()),
+        "compression": x[0].numel() / latent[0].numel(),
+        "judge_on_reconstructions": statistics.mean(judged.values()),
+        "judge_on_reconstructions_each": judged,
+    }
+
+
+def sharp_part(asked: argparse.Namespace) -> dict:
+    x, attributes, _ = pictures(asked.pictures)
+    vae, sharp, model = load("vae"), load("sharp_decoder"), load("judge")
+    z = in_chunks(lambda part: vae.encode(part).mode(), x)
+    result: dict = {"pictures": len(x)}
+    features = in_chunks(model.features, x)
+    for name, decoder in (("l2", vae.decoder), ("sharp", sharp)):
+        x_hat = in_chunks(lambda part, decoder=decoder: decoder(part).clamp(-1, 1), z)
+        result[name] = {
+            "high_frequency_ratio": metrics.high_frequency_ratio(x_hat, x),
+            "lpips": float(metrics.perceptual_distance(x, x_hat).mean()),
+            "psnr": float(metrics.psnr(x, x_hat).mean()),
+            "ssim": float(metrics.ssim(x, x_hat).mean()),
+            "frechet": metrics.frechet_distance(features, in_chunks(model.features, x_hat)),
+            "judge_on_reconstructions": statistics.mean(accuracy(model, x_hat, attributes).values()),
+        }
+    result["lpips_drop"] = 1 - result["sharp"]["lpips"] / result["l2"]["lpips"]
+    return result
+
+
+@torch.no_grad()
+def clip_part(asked: argparse.Namespace) -> dict:
+    x, attributes, _ = pictures(asked.pictures)
+    _, _, captions = pictures(asked.captions)
+    clip = load("clip")
+    image = in_chunks(clip.encode_image, x[: asked.captions])
+    text = clip.encode_text(captions).cpu()
+    return {
+        "captions": len(captions),
+        "recall_at_1": metrics.recall_at_1(image, text, captions),
+        "recall_at_1_text_to_image": metrics.recall_at_1(text, image, captions),
+        "zero_shot": metrics.zero_shot(clip, x, attributes),
+    }
+
+
+def generate(pipeline, prompts: list[str], w: float, seed: int) -> Tensor:
+    """A picture of each prompt; chunk after chunk, each with noise of its own that is the same at every w."""
+    chunks = range(0, len(prompts), CHUNK)
+    return torch.cat(
+        [
+            pipeline.generate(prompts[i : i + CHUNK], guidance_scale=w, steps=20, seed=seed + i).cpu()
+            for i in chunks
+        ]
+    )
+
+
+def denoiser_part(asked: argparse.Namespace) -> dict:
+    pipeline, model = load_pipeline(), load("judge")
+    _, _, captions = pictures(asked.captions)
+    _, _, held = pictures(asked.captions, "heldout")
+    real = in_chunks(model.features, pictures(asked.pictures)[0])
+    # Diversity needs several samples of one prompt, and a prompt that leaves something open.
+    prompts = [text for text in dict.fromkeys(captions) if bool((named(text) < 0).any())][: asked.prompts]
+    rows = []
+    for w in SCALES:
+        start = time.perf_counter()
+        row: dict = {"w": w}
+        for name, texts in (("test", captions), ("heldout", held)):
+            x = generate(pipeline, texts, w, seed=1)
+            found = adherence(model, x, torch.stack([named(text) for text in texts]))
+            row[name] = {"all_right": found.mean_all_right, "share": found.mean_share}
+            row[name]["each"] = found.per_attribute
+            if name == "test":
+                row["frechet"] = metrics.frechet_distance(in_chunks(model.features, x), real)
+        samples = [generate(pipeline, [text] * asked.samples, w, seed=2) for text in prompts]
+        judged = [open_diversity(model, x, named(text)) for x, text in zip(samples, prompts, strict=True)]
+        row["open_diversity"] = statistics.mean(v for v in judged if v == v)
+        row["lpips_diversity"] = statistics.mean(metrics.lpips_diversity(x) for x in samples)
+        rows.append(row)
+        print(
+            f"  w {w:4.1f}: all right {row['test']['all_right']:.3f}, "
+            f"held out {row['heldout']['all_right']:.3f}; "
+            f"diversity {row['open_diversity']:.3f}, LPIPS {row['lpips_diversity']:.3f}; "
+            f"Fréchet {row['frechet']:.1f}; {time.perf_counter() - start:.0f} s",
+            flush=True,
+        )
+    best = max(rows, key=lambda row: row["test"]["all_right"])
+    return {
+        "captions": len(captions), "steps": 20, "prompts": len(prompts), "samples": asked.samples,
+        "best_w": best["w"],
+        "all_right": best["test"]["all_right"],
+        "all_right_heldout": best["heldout"]["all_right"],
+        "by_w": rows,
+    }  # fmt: skip
+
+
+PARTS: dict[str, Callable[[argparse.Namespace], dict]] = {
+    "judge": judge_part,
+    "vae": vae_part,
+    "sharp": sharp_part,
+    "clip": clip_part,
+    "denoiser": denoiser_part,
+}
+
+
+def show(value: dict, indent: str = "  ") -> None:
+    for name, v in value.items():
+        if isinstance(v, dict) and not any(isinstance(x, dict) for x in v.values()):
+            print(f"{indent}{name}: " + ", ".join(f"{k} {x:.4g}" for k, x in v.items()))
+        elif isinstance(v, dict):
+            print(f"{indent}{name}:")
+            show(v, indent + "  ")
+        elif not isinstance(v, list):
+            print(f"{indent}{name}: {v:.4g}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    parser.add_argument("--part", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--pictures", type=int, default=2048, help="real pictures behind a number")
+    parser.add_argument("--captions", type=int, default=512, help="captions to retrieve and to draw")
+    parser.add_argument("--prompts", type=int, default=32, help="prompts whose samples are compared")
+    parser.add_argument("--samples", type=int, default=16, help="samples of each of them")
+    parser.add_argument("--out", type=Path, default=runtime.data_dir() / "metrics.json")
+    asked = parser.parse_args(arguments)
+    if asked.captions > asked.pictures:
+        parser.error(f"--captions: got {asked.captions}; expected at most --pictures, {asked.pictures}")
+    print(runtime.setup(), flush=True)
+    result = json.loads(asked.out.read_text(encoding="utf-8")) if asked.out.exists() else {}
+    for part in asked.part:
+        print(f"{part}:", flush=True)
+        result[part] = rounded(PARTS[part](asked))
+        show(result[part])
+        ordered = {name: result[name] for name in PARTS if name in result}
+        text = json.dumps(ordered, indent=1, ensure_ascii=False) + "\n"
+        asked.out.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+"""How much of the machine does training use?  `python benchmarks/throughput.py [denoiser vae] [--steps 60]`
+
+Runs the recipes themselves, as `python -m course_utils.training` does, for a few steps at the profile's
+batch size, and between the steps measures a large fp32 matrix product, so that both meet the same machine.
+Prints the two rates and their ratio.
+
+The work of a step is counted, not estimated: torch's FLOP counter looks on while a recipe runs for one step
+and for two, and the difference is a step's forward and backward passes (a multiply-add is two operations).
+Optimiser, averaging, data and everything element-wise cost time and count as no work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from course_utils import runtime
+from course_utils.training.recipes import RECIPES, budget
+
+PICTURES = 512  # a step's cost does not depend on how many pictures there are to draw from
+
+
+def wait() -> None:
+    """Until the device has done what it was asked."""
+    if runtime.device().type == "cuda":
+        torch.cuda.synchronize()
+
+
+class MatrixProduct:
+    """The rate of a large fp32 matrix product, FLOP/s: the best of a few."""
+
+    def __init__(self, size: int):
+        self.flops = 2 * size**3
+        self.a, self.b, self.out = (torch.randn(size, size, device=runtime.device()) for _ in range(3))
+        self.rate()  # the first call also starts threads and allocates
+
+    def rate(self, repeats: int = 4) -> float:
+        best = float("inf")
+        for _ in range(repeats):
+            wait()
+            start = time.perf_counter()
+            torch.mm(self.a, self.b, out=self.out)
+            wait()
+            best = min(best, time.perf_counter() - start)
+        return self.flops / best
+
+
+class Stopwatch:
+    """A recipe's progress callback that times the steps between two calls, and the product after each."""
+
+    def __init__(self, product: MatrixProduct):
+        self.product, self.at, self.since = product, 0, time.perf_counter()
+        self.seconds: list[float] = []  # per step
+        self.products: list[float] = []  # FLOP/s
+
+    def __call__(self, step: int, steps: int, logs: dict, preview=None) -> None:
+        wait()
+        # The first steps pay for allocations and for the data before them.
+        if self.at:
+            self.seconds.append((time.perf_counter() - self.since) / (step - self.at))
+            self.products.append(self.product.rate())
+        self.at, self.since = step, time.perf_counter()
+
+
+def flops_of_a_step(recipe: str, batch: int) -> int:
+    """Forward and backward passes of one step, in floating-point operations."""
+
+    def count(steps: int) -> int:
+        with FlopCounterMode(display=False) as counter:
+            RECIPES[recipe](budget(recipe, "ci", batch=batch, steps=steps, pictures=PICTURES))
+        return counter.get_total_flops()
+
+    return count(2) - count(1)
+
+
+def measure(recipe: str, profile: str, steps: int, product: MatrixProduct) -> None:
+    batch = budget(recipe, profile).batch
+    flops = flops_of_a_step(recipe, batch)
+    watch = Stopwatch(product)
+    RECIPES[recipe](budget(recipe, profile, steps=steps, pictures=PICTURES, progress=watch))
+    rates = [flops / s for s in watch.seconds]
+    ratios = [rate / p for rate, p in zip(rates, watch.products, strict=True)]
+    rate, best, seconds = statistics.median(rates), max(watch.products), statistics.median(watch.seconds)
+    print(f"{recipe}: batch {batch}, {flops / 1e9:.1f} GFLOP and {1000 * seconds:.0f} ms a step")
+    print(f"  {batch / seconds:.0f} samples/s, {rate / 1e9:.1f} GFLOP/s; matrix product {best / 1e9:.1f} GFLOP/s")
+    print(f"  ratio {rate / best:.2f} to the best product, {statistics.median(ratios):.2f} to the one just after")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    parser.add_argument("recipes", nargs="*", default=["denoiser", "vae"], metavar="recipe")
+    parser.add_argument("--steps", type=int, default=60, help="optimiser steps to time")
+    parser.add_argument("--size", type=int, default=2048, help="side of the matrices")
+    default = "gpu" if runtime.device().type == "cuda" else "cpu"
+    parser.add_argument("--profile", choices=runtime.PROFILES, default=default)
+    asked = parser.parse_args(arguments)
+    if unknown := [name for name in asked.recipes if name not in RECIPES]:
+        parser.error(f"recipe: got {unknown[0]!r}; expected one of {', '.join(RECIPES)}")
+    if asked.steps < 20:
+        parser.error(f"--steps: got {asked.steps}; expected 20 or more, since time is read every 10 steps")
+    print(f"{runtime.setup()} · {torch.get_num_threads()} threads", flush=True)
+    product = MatrixProduct(asked.size)
+    for recipe in asked.recipes:
+        measure(recipe, asked.profile, asked.steps, product)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+"""Execute notebooks in place and keep what a reader wants to see: `python tests/notebooks/execute.py FILE...`.
+
+Pictures and text stay. Widget state, widget views, timings and stderr go: they break code hosts or differ between runs.
+A notebook that fails is left as it was.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+def tidy(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Drop what should not be saved, in place."""
+    notebook.metadata.pop("widgets", None)
+    notebook.metadata["language_info"] = {"name": "python"}
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+        if cell.cell_type != "code":
+            continue
+        kept = []
+        for output in cell.outputs:
+            if output.get("name") == "stderr":
+                print(f"  stderr dropped: {output.text.strip()[:300]}")
+                continue
+            if WIDGET in output.get("data", {}):
+                output.data.pop(WIDGET)
+                output.data["text/plain"] = "(a widget: run the notebook to use it; a still picture follows)"
+            kept.append(output)
+        cell.outputs = kept
+    return notebook
+
+
+def execute(path: Path, timeout: int = 900) -> float:
+    """Run a notebook in its own folder and save it with its outputs. Returns the seconds that it took."""
+    notebook = nbformat.read(path, as_version=4)
+    start = time.monotonic()
+    NotebookClient(notebook, timeout=timeout, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}).execute()
+    took = time.monotonic() - start
+    nbformat.write(tidy(notebook), path)
+    return took
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        print(f"{name} ...", flush=True)
+        print(f"  {execute(Path(name)):.0f} s, {Path(name).stat().st_size / 1e6:.2f} MB", flush=True)

@@ -1,0 +1,203 @@
+"""The loop, the recipes and the checkpoints."""
+
+import json
+import math
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from course_utils import runtime
+from course_utils.models.denoiser import Denoiser, DenoiserConfig
+from course_utils.training import __main__ as command
+from course_utils.training import checkpoints
+from course_utils.training.checkpoints import CheckpointError
+from course_utils.training.loop import Averaged, Part, ema_decay, fit, learning_rate
+from course_utils.training.recipes import BUDGETS, RECIPES, denoiser_loss
+
+SMALL = DenoiserConfig(width=32, depth=1, heads=2, condition=16)
+
+
+def linear_problem():
+    """Fit y = 3x − 1 from random draws: whatever the loop does, the answer is known."""
+    torch.manual_seed(0)
+    model = nn.Linear(1, 1)
+
+    def loss(g):
+        x = torch.randn(32, 1, generator=g)
+        value = (model(x) - (3 * x - 1)).square().mean()
+        return value, {"loss": value.detach()}
+
+    return model, loss
+
+
+def test_fit_finds_the_answer_and_reports():
+    model, loss = linear_problem()
+    calls = []
+    history = fit(Part(model, loss, lr=0.1, ema=0.9), steps=300, progress=lambda *a, **k: calls.append(a))
+    assert float(model.weight) == pytest.approx(3, abs=0.05)
+    assert float(model.bias) == pytest.approx(-1, abs=0.05)
+    assert history.values["loss"][-1] < 0.01 < history.values["loss"][0]
+    assert calls[-1][:2] == (300, 300)
+    assert not model.training
+
+
+def test_a_run_that_stops_and_goes_on_ends_where_an_unbroken_one_does(tmp_path):
+    unbroken, loss = linear_problem()
+    fit(Part(unbroken, loss, lr=0.05, ema=0.9), steps=40)
+
+    model, loss = linear_problem()
+    state = tmp_path / "run.safetensors"
+
+    def interrupt(step, steps, logs, preview=None):
+        if step == 30:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(Part(model, loss, lr=0.05, ema=0.9), steps=40, state=state, save_every=20, progress=interrupt)
+    assert state.exists()
+    model, loss = linear_problem()
+    with torch.no_grad():
+        model.weight.fill_(99.0)
+    history = fit(Part(model, loss, lr=0.05, ema=0.9), steps=40, state=state)
+    assert history.steps[0] == 30
+    assert torch.equal(model.weight, unbroken.weight)
+    assert not state.exists()
+
+
+def test_two_parts_take_turns():
+    a, b = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
+    order = []
+
+    def loss(module, name):
+        def value(g):
+            order.append(name)
+            out = (module.weight - 1).square().sum()
+            return out, {name: out.detach()}
+
+        return value
+
+    fit([Part(a, loss(a, "a"), lr=0.1), Part(b, loss(b, "b"), lr=0.1)], steps=3)
+    assert order == ["a", "b"] * 3
+
+
+def test_nan_stops_the_run():
+    model = nn.Linear(1, 1)
+    with pytest.raises(FloatingPointError, match="step 10"):
+        fit(Part(model, lambda g: ((model.weight * math.nan).sum(), {"loss": math.nan})), steps=50)
+    with pytest.raises(ValueError, match="steps: got 0"):
+        fit(Part(model, lambda g: (model.weight.sum(), {})), steps=0)
+
+
+def test_schedule_and_averaging():
+    rates = [learning_rate(s, 100, 1.0, 10) for s in range(101)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == rates[9] == rates[10] == 1.0
+    assert rates[100] == pytest.approx(0.0, abs=1e-12)
+    assert ema_decay(0, 0.999) == 0.1
+    assert ema_decay(10**6, 0.999) == 0.999
+    module = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(module.weight)
+    average = Averaged(module, 0.999)
+    nn.init.ones_(module.weight)
+    average.update(module, 0)
+    assert float(average.module.weight) == pytest.approx(0.9)
+
+
+def test_condition_dropout_replaces_whole_rows_by_null():
+    model = Denoiser(SMALL)
+    seen = []
+    model.forward = lambda z, t, c: (seen.append(c), torch.zeros_like(z) + 0 * c.sum())[1]
+    latents, conditions = torch.randn(64, 4, 8, 8), torch.randn(64, 3, 16)
+    denoiser_loss(model, latents, conditions, 4000, torch.Generator().manual_seed(0))
+    is_null = (seen[0] == model.null).all(1)
+    assert 0.08 < is_null.float().mean() < 0.12
+    known = {tuple(c) for c in conditions.flatten(0, 1).tolist()}
+    assert all(tuple(c) in known for c in seen[0][~is_null].tolist())
+
+
+def test_budgets_cover_every_recipe_and_profile():
+    assert set(BUDGETS) == set(RECIPES) == set(checkpoints.MODELS)
+    assert all(set(b) == set(runtime.PROFILES) for b in BUDGETS.values())
+
+
+@pytest.mark.parametrize("name", list(RECIPES))
+def test_every_recipe_trains_on_ci_and_its_checkpoint_loads(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("COURSE_CACHE", str(tmp_path / "cache"))
+    out = tmp_path / f"{name}.safetensors"
+    assert command.main([name, "--profile", "ci", "--out", str(out), "--seed", "3"]) == 0
+    about = checkpoints.header(out)
+    assert about["model"] == name
+    assert about["seed"] == 3
+    assert about["metrics"]
+    assert "--profile ci" in about["recipe"]
+    assert isinstance(checkpoints.load(out, "cpu"), checkpoints.MODELS[name])
+    assert out.name in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", list(checkpoints.MODELS))
+def test_shipped_checkpoints_are_whole_and_listed(name):
+    entry = checkpoints.manifest()[f"{name}.safetensors"]
+    assert checkpoints.path_of(name).stat().st_size == entry["bytes"]
+    model = checkpoints.load(name, "cpu")
+    assert all(torch.isfinite(p).all() for p in model.parameters())
+    assert checkpoints.header(name)["metrics"] == entry["metrics"]
+
+
+def test_shipped_checkpoints_fit_in_25_megabytes():
+    assert sum(p.stat().st_size for p in checkpoints.folder().glob("*.safetensors")) <= 25e6
+
+
+def test_a_bad_checkpoint_is_named(tmp_path):
+    good = tmp_path / "good.safetensors"
+    checkpoints.save(Denoiser(SMALL), good, name="denoiser", recipe="test", metrics={"loss": 1.0}, seed=0)
+    assert checkpoints.load(good, "cpu").config == SMALL
+    with pytest.raises(CheckpointError, match="missing.safetensors is missing"):
+        checkpoints.load(tmp_path / "missing.safetensors")
+    with pytest.raises(CheckpointError, match="not a checkpoint's name"):
+        checkpoints.load("vea")
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(good.read_bytes()[:-1000])
+    with pytest.raises(CheckpointError, match="cut.safetensors is damaged"):
+        checkpoints.load(cut)
+    junk = tmp_path / "junk.safetensors"
+    junk.write_bytes(b"not safetensors at all")
+    with pytest.raises(CheckpointError, match="junk.safetensors is damaged"):
+        checkpoints.load(junk)
+    foreign = tmp_path / "foreign.safetensors"
+    save_file({"w": torch.zeros(2)}, foreign, {"format": "pt"})
+    with pytest.raises(CheckpointError, match="not a checkpoint of this course"):
+        checkpoints.load(foreign)
+    unfit = tmp_path / "unfit.safetensors"
+    meta = {"format": checkpoints.FORMAT, "model": "denoiser", "config": json.dumps(Denoiser(SMALL).config_dict())}
+    save_file({"w": torch.zeros(2)}, unfit, meta | {"metrics": "{}", "seed": "0", "recipe": ""})
+    with pytest.raises(CheckpointError, match="does not fit the course's denoiser"):
+        checkpoints.load(unfit)
+
+
+def test_a_changed_checkpoint_does_not_match_the_manifest(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints, "folder", lambda: tmp_path)
+    path = checkpoints.path_of("denoiser")
+    checkpoints.save(Denoiser(SMALL), path, name="denoiser", recipe="test", metrics={}, seed=0)
+    checkpoints.load("denoiser", "cpu")
+    raw = bytearray(path.read_bytes())
+    raw[-1] ^= 1
+    path.write_bytes(raw)
+    with pytest.raises(CheckpointError, match="does not match data/checkpoints/manifest.json"):
+        checkpoints.load("denoiser")
+
+
+def test_saving_is_atomic(tmp_path, monkeypatch):
+    path = tmp_path / "x.safetensors"
+    checkpoints.save(Denoiser(SMALL), path, name="denoiser", recipe="first", metrics={}, seed=0)
+    monkeypatch.setattr(checkpoints, "save_bytes", lambda *a: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        checkpoints.save(Denoiser(SMALL), path, name="denoiser", recipe="second", metrics={}, seed=0)
+    assert checkpoints.header(path)["recipe"] == "first"
+
+
+def test_profile_names_a_bad_value(monkeypatch):
+    monkeypatch.setenv("COURSE_PROFILE", "laptop")
+    with pytest.raises(ValueError, match="COURSE_PROFILE is 'laptop'"):
+        runtime.profile()
