@@ -21,7 +21,7 @@ $(VENV)/.developer: requirements.txt requirements-dev.txt pyproject.toml
 	touch $@ $(VENV)/.student
 
 lab: $(VENV)/.student  ## Set everything up and open the course in JupyterLab
-	$(BIN)/jupyter lab --notebook-dir=notebooks $(LAB_ARGS)
+	$(BIN)/jupyter lab --notebook-dir=notebooks $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_ARGS)
 
 test: $(VENV)/.developer  ## Set everything up and run every test, notebooks and browser included
 	COURSE_PROFILE=ci $(BIN)/python -m pytest $(TEST_ARGS)

@@ -87,8 +87,8 @@ def measure(recipe: str, profile: str, steps: int, product: MatrixProduct) -> No
     ratios = [rate / p for rate, p in zip(rates, watch.products, strict=True)]
     rate, best, seconds = statistics.median(rates), max(watch.products), statistics.median(watch.seconds)
     print(f"{recipe}: batch {batch}, {flops / 1e9:.1f} GFLOP and {1000 * seconds:.0f} ms a step")
-    print(f"  {batch / seconds:.0f} samples/s, {rate / 1e9:.1f} GFLOP/s; matrix product {best / 1e9:.1f} GFLOP/s")
-    print(f"  ratio {rate / best:.2f} to the best product, {statistics.median(ratios):.2f} to the one just after")
+    print(f"  {batch / seconds:.0f} samples/s, {rate / 1e9:.1f} GFLOP/s; product {best / 1e9:.1f} GFLOP/s")
+    print(f"  ratio {rate / best:.2f} to the best product, {statistics.median(ratios):.2f} to the one after")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from course_utils.datasets.plushies import ATTRIBUTES, NAMES
 from course_utils.models.layers import check_pictures
@@ -72,7 +72,8 @@ def check_named(named: Tensor, n: int) -> Tensor:
 def predictions(judge: Predicts, pictures: Tensor) -> Tensor:
     """What the judge sees in pictures (N, 3, 64, 64) in [-1, 1]: (N, 6) int64 on the CPU."""
     check_pictures(pictures, "pictures")
-    parts = [judge.predict(part).cpu() for part in pictures.split(CHUNK)] if len(pictures) else []
+    device = next(judge.parameters()).device if isinstance(judge, nn.Module) else pictures.device
+    parts = [judge.predict(part.to(device)).cpu() for part in pictures.split(CHUNK) if len(part)]
     return torch.cat(parts) if parts else torch.empty(0, len(NAMES), dtype=torch.int64)
 
 

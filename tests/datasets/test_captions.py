@@ -2,7 +2,15 @@
 
 import torch
 
-from course_utils.datasets.captions import FILLERS, WORDS, caption, describe, full_caption, named, unknown_words
+from course_utils.datasets.captions import (
+    FILLERS,
+    WORDS,
+    caption,
+    describe,
+    full_caption,
+    named,
+    unknown_words,
+)
 from course_utils.datasets.plushies import ATTRIBUTES, NAMES, sample_attributes
 
 

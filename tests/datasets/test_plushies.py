@@ -131,3 +131,13 @@ def test_bytes_and_floats_round_trip():
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_browsable_sample_is_written(tmp_path, capsys):
+    from course_utils.datasets.__main__ import main
+
+    assert main([str(tmp_path), "-n", "5"]) == 0
+    lines = (tmp_path / "captions.csv").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 6
+    assert len(list((tmp_path / "pictures").glob("*.png"))) == 5
+    assert (tmp_path / "plushies.png").stat().st_size > 1000
