@@ -85,10 +85,9 @@ class Attempt:
         given = [x.clone() if isinstance(x, Tensor) else x for x in inputs]
         try:
             answer = self.function(*given)
-        except NotImplementedError:
-            raise NotAttempted from None
         except Exception as error:
-            if "ellipsis" in str(error):  # a gap in the middle of the function is still `...`
+            # A gap in the middle is still `...`, or the body is a bare `raise NotImplementedError`.
+            if "ellipsis" in str(error) or (isinstance(error, NotImplementedError) and not error.args):
                 raise NotAttempted from None
             hints = (hint for word, hint in self.on_error.items() if word in str(error))
             message = (str(error).splitlines() or ["no message"])[0]

@@ -107,7 +107,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
             process.kill()
 
 
-def _wait_until_up(lab: Lab, process: subprocess.Popen, seconds: float = 60) -> None:
+def _wait_until_up(lab: Lab, process: subprocess.Popen, seconds: float = 300) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end and process.poll() is None:
         try:
@@ -129,7 +129,9 @@ def chromium():
     except ImportError:
         _missing("playwright")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_ARGUMENTS)
+        browser = playwright.chromium.launch(
+            executable_path=executable, args=CHROMIUM_ARGUMENTS, timeout=180_000
+        )
         yield browser
         browser.close()
 
@@ -139,7 +141,7 @@ def page(chromium):
     """An empty page in a context of its own; a test that fails leaves its last screenshot."""
     context = chromium.new_context(viewport={"width": 1380, "height": 1300})
     page = context.new_page()
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(120_000)
     yield page
     screenshot(page, "last")
     context.close()
@@ -156,16 +158,18 @@ def screenshot(page, name: str) -> Path:
 def open_notebook(page, lab: Lab, name: str) -> None:
     """Open a notebook in JupyterLab, the file browser folded away, and wait for its kernel."""
     if not (lab.folder / name).exists():
-        pytest.fail(f"there is no notebook {name}; found {sorted(p.name for p in lab.folder.glob('*.ipynb'))}")
+        pytest.fail(
+            f"there is no notebook {name}; found {sorted(p.name for p in lab.folder.glob('*.ipynb'))}"
+        )
     page.goto(f"{lab.url}/lab/tree/{name}?token={lab.token}&reset")
     page.locator(".jp-NotebookPanel .jp-Cell").first.wait_for()
     page.evaluate("jupyterapp.shell.collapseLeft()")
     page.wait_for_function(
-        "jupyterapp.shell.currentWidget.sessionContext?.session?.kernel?.status === 'idle'", timeout=90_000
+        "jupyterapp.shell.currentWidget.sessionContext?.session?.kernel?.status === 'idle'", timeout=180_000
     )
 
 
-def run_all(page, seconds: float = 180) -> list[dict]:
+def run_all(page, seconds: float = 300) -> list[dict]:
     """Run all cells, wait until the kernel has finished, and return the notebook's cells.
 
     A cell that raises, or that leaves something on stderr, fails the test.
@@ -181,7 +185,7 @@ def run_all(page, seconds: float = 180) -> list[dict]:
     return cells
 
 
-def wait_idle(page, seconds: float = 180) -> None:
+def wait_idle(page, seconds: float = 300) -> None:
     """Wait until every code cell with code in it has run and the kernel is idle."""
     page.wait_for_function(
         """() => {
@@ -205,7 +209,5 @@ def clear_outputs(page) -> None:
 def image_bytes(locator) -> bytes:
     """The encoded bytes that an image on the page shows."""
     return bytes(
-        locator.evaluate(
-            "async e => Array.from(new Uint8Array(await (await fetch(e.src)).arrayBuffer()))"
-        )
+        locator.evaluate("async e => Array.from(new Uint8Array(await (await fetch(e.src)).arrayBuffer()))")
     )

@@ -285,6 +285,9 @@ def test_an_exception_is_named_with_its_line(capsys):
     result, said = verdict(seven.cfg_combine, divides_by_zero, capsys)
     assert result is seven.cfg_combine.course
     assert "it stopped with ZeroDivisionError: division by zero (line 3 of the function)" in said
+    # torch, too, says NotImplementedError when a type does not suit an operation: that is no gap.
+    said = verdict(seven.cfg_combine, lambda u, c, w: torch.histc(u.long()), capsys)[1]
+    assert said.startswith("✗ cfg_combine: it stopped with ")
     said = verdict(seven.cfg_combine, lambda one: one, capsys)[1]
     assert "before its first line: do its arguments match?" in said
 
