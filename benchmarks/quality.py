@@ -21,7 +21,7 @@ from torch import Tensor
 
 from course_utils import runtime
 from course_utils.datasets.captions import named
-from course_utils.datasets.plushies import Plushies, to_float
+from course_utils.datasets.plushies import NAMES, Plushies, to_float
 from course_utils.evaluation import metrics
 from course_utils.evaluation.judge import accuracy, adherence, open_diversity
 from course_utils.training.checkpoints import load, load_pipeline
@@ -130,8 +130,11 @@ def denoiser_part(asked: argparse.Namespace) -> dict:
     _, _, captions = pictures(asked.captions)
     _, _, held = pictures(asked.captions, "heldout")
     real = in_chunks(model.features, pictures(asked.pictures)[0])
-    # Diversity needs several samples of one prompt, and a prompt that leaves something open.
-    prompts = [text for text in dict.fromkeys(captions) if bool((named(text) < 0).any())][: asked.prompts]
+    # Diversity needs several samples of one prompt, and a prompt that leaves something open. A colour alone
+    # is not enough: where a picture shows no accessory, it has none.
+    others = [i for i, name in enumerate(NAMES) if name != "accessory_colour"]
+    prompts = [text for text in dict.fromkeys(captions) if bool((named(text)[others] < 0).any())]
+    prompts = prompts[: asked.prompts]
     rows = []
     for w in SCALES:
         start = time.perf_counter()
@@ -145,7 +148,7 @@ def denoiser_part(asked: argparse.Namespace) -> dict:
                 row["frechet"] = metrics.frechet_distance(in_chunks(model.features, x), real)
         samples = [generate(pipeline, [text] * asked.samples, w, seed=2) for text in prompts]
         judged = [open_diversity(model, x, named(text)) for x, text in zip(samples, prompts, strict=True)]
-        row["open_diversity"] = statistics.mean(v for v in judged if v == v)
+        row["open_diversity"] = statistics.mean(judged)
         row["lpips_diversity"] = statistics.mean(metrics.lpips_diversity(x) for x in samples)
         rows.append(row)
         print(

@@ -61,7 +61,10 @@ SYNONYMS: dict[str, dict[str, tuple[str, ...]]] = {
     },
 }
 WORDS: dict[str, tuple[str, str]] = {
-    word: (name, value) for name, values in SYNONYMS.items() for value, words in values.items() for word in words
+    word: (name, value)
+    for name, values in SYNONYMS.items()
+    for value, words in values.items()
+    for word in words
 }
 """Every content word → (attribute, value)."""
 
@@ -86,7 +89,9 @@ def _words(attributes: dict[str, str], rng: random.Random) -> str:
         words = SYNONYMS[name][attributes[name]]
         return words[0] if rng.random() < 0.7 else rng.choice(words)
 
-    opener = rng.choice(("a", "a", "a", "a photo of a", "a picture of a", "this is a", "a cute", "a soft", "a plush"))
+    opener = rng.choice(
+        ("a", "a", "a", "a photo of a", "a picture of a", "this is a", "a cute", "a soft", "a plush")
+    )
     animal = f"{say('fur')} {say('species')}" if "fur" in attributes else say("species")
     worn = attributes.get("accessory")
     if worn == "nothing":
@@ -130,7 +135,11 @@ def full_caption(row: Tensor | Sequence[int]) -> str:
     """The plainest caption that names every attribute of the row."""
     a = describe(row)
     worn = a["accessory"]
-    wearing = ", bare" if worn == "nothing" else f" with {'' if worn == 'glasses' else 'a '}{a['accessory_colour']} {worn}"
+    wearing = (
+        ", bare"
+        if worn == "nothing"
+        else f" with {'' if worn == 'glasses' else 'a '}{a['accessory_colour']} {worn}"
+    )
     return f"a {a['fur']} {a['species']}{wearing} on a {a['pattern']} {a['background']} background"
 
 

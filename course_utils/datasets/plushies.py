@@ -33,13 +33,24 @@ RESOLUTIONS = (32, 64, 128, 256)
 HELD_OUT_SHARE = 0.1
 
 FUR = torch.tensor(
-    [[0.47, 0.29, 0.17], [0.88, 0.65, 0.25], [0.93, 0.92, 0.88], [0.52, 0.53, 0.56], [0.94, 0.56, 0.68], [0.30, 0.46, 0.82]]
+    [
+        [0.47, 0.29, 0.17],
+        [0.88, 0.65, 0.25],
+        [0.93, 0.92, 0.88],
+        [0.52, 0.53, 0.56],
+        [0.94, 0.56, 0.68],
+        [0.30, 0.46, 0.82],
+    ]
 )
 ACCESSORY = torch.tensor([[0.85, 0.10, 0.10], [0.05, 0.58, 0.18], [0.99, 0.87, 0.05], [0.48, 0.12, 0.66]])
 BACKGROUND = torch.tensor(
     [[0.62, 0.82, 0.96], [0.66, 0.90, 0.76], [0.90, 0.81, 0.62], [0.12, 0.13, 0.30], [0.86, 0.52, 0.56]]
 )
-DARK, PALE, PINK = torch.tensor([0.10, 0.08, 0.09]), torch.tensor([0.97, 0.93, 0.86]), torch.tensor([0.93, 0.60, 0.62])
+DARK, PALE, PINK = (
+    torch.tensor([0.10, 0.08, 0.09]),
+    torch.tensor([0.97, 0.93, 0.86]),
+    torch.tensor([0.93, 0.60, 0.62]),
+)
 
 # Parts by species, one row each: centre x and y, radius x and y, tilt in radians, pointedness.
 # A part with a centre off the axis is drawn on both sides.
@@ -79,7 +90,11 @@ NOSE = torch.tensor(
 WORN = torch.tensor(
     [
         [[0.0] * 8, [0.0] * 8, [0.0] * 8],
-        [[0, -0.52, 0.42, 0.08, 0, 0, 0, 0], [0, -0.74, 0.24, 0.22, 0, 0, 1, 0], [0.0] * 8],  # hat: brim, crown
+        [
+            [0, -0.52, 0.42, 0.08, 0, 0, 0, 0],
+            [0, -0.74, 0.24, 0.22, 0, 0, 1, 0],
+            [0.0] * 8,
+        ],  # hat: brim, crown
         [[0, 0.15, 0.38, 0.12, 0, 0, 0, 0], [0.22, 0.40, 0.11, 0.25, -0.15, 0, 1, 0], [0.0] * 8],  # scarf
         [[0.19, 0.22, 0.19, 0.17, 0, 0.6, 0, 0], [0, 0.22, 0.07, 0.08, 0, 0, 0, 0], [0.0] * 8],  # bow tie
         [[0.19, -0.27, 0.17, 0.17, 0, 0, 0, 1], [0, -0.29, 0.09, 0.035, 0, 0, 1, 0], [0.0] * 8],  # glasses
@@ -120,7 +135,9 @@ def _fur(seeds: Tensor, size: int) -> Tensor:
     octave = 64
     while octave < size:
         octave *= 2
-        strands = F.interpolate(strands[:, None], size=(octave, octave), mode="bilinear", align_corners=False)[:, 0]
+        strands = F.interpolate(
+            strands[:, None], size=(octave, octave), mode="bilinear", align_corners=False
+        )[:, 0]
         strands = strands + 0.5 * _noise(seeds, 10 + octave, octave)
     return strands
 
@@ -211,7 +228,9 @@ def _draw(a: Tensor, seeds: Tensor, size: int) -> Tensor:
     furry(_field(rows(0.40, 0.42, 0.12, 0.24, 0.45, 0.0), x, y), fur)  # arms
     furry(_field(rows(0.0, -0.24, 0.45, 0.41, 0.0, 0.0), x, y), fur)  # head
     furry(torch.where(ears_in_front[:, None, None], behind, 1.0), ear)
-    _paint(image, _field(rows(0.19, -0.27, 0.062, 0.075, 0.0, 0.0), x, y), DARK.view(1, 3, 1, 1), pixel)  # eyes
+    _paint(
+        image, _field(rows(0.19, -0.27, 0.062, 0.075, 0.0, 0.0), x, y), DARK.view(1, 3, 1, 1), pixel
+    )  # eyes
     furry(_field(MUZZLE[species], x, y), torch.where(is_elephant, 0.85 * fur, pale))
     nose = torch.where((species == 0)[:, None] | (species == 4)[:, None], DARK, 0.75 * PINK)[:, :, None, None]
     _paint(image, _field(NOSE[species], x, y), torch.where(is_elephant, 0.5 * fur, nose), pixel)
@@ -228,7 +247,9 @@ def _draw(a: Tensor, seeds: Tensor, size: int) -> Tensor:
 def check_attributes(attributes: Tensor) -> Tensor:
     """(N, 6) int64 rows, each value in range and a colour where, and only where, there is an accessory."""
     if not isinstance(attributes, Tensor) or attributes.ndim != 2 or attributes.shape[1] != len(NAMES):
-        raise ValueError(f"attributes: expected a tensor of shape (N, 6), got {getattr(attributes, 'shape', attributes)}")
+        raise ValueError(
+            f"attributes: expected a tensor of shape (N, 6), got {getattr(attributes, 'shape', attributes)}"
+        )
     a = attributes.long()
     for column, name in enumerate(NAMES):
         low = -1 if name == "accessory_colour" else 0
@@ -238,7 +259,9 @@ def check_attributes(attributes: Tensor) -> Tensor:
                 f"attributes: {name} is {int(a[bad, column][0])}; expected {low} to {len(ATTRIBUTES[name]) - 1}"
             )
     if bool(((a[:, 2] == 0) != (a[:, 3] == -1)).any()):
-        raise ValueError("attributes: accessory_colour must be -1 where accessory is 'nothing', and only there")
+        raise ValueError(
+            "attributes: accessory_colour must be -1 where accessory is 'nothing', and only there"
+        )
     return a
 
 
@@ -252,7 +275,9 @@ def render(attributes: Tensor, seeds: Tensor, size: int = 64) -> Tensor:
     a = check_attributes(attributes)
     seeds = torch.as_tensor(seeds, dtype=torch.int64)
     if seeds.shape != (len(a),):
-        raise ValueError(f"seeds: got shape {tuple(seeds.shape)}; expected ({len(a)},), one for each row of attributes")
+        raise ValueError(
+            f"seeds: got shape {tuple(seeds.shape)}; expected ({len(a)},), one for each row of attributes"
+        )
     # Chunks that fit the processor's cache are several times faster than one large batch.
     chunk = max(1, 32 * 64 * 64 // (size * size))
     drawn = [_draw(a[i : i + chunk], seeds[i : i + chunk], size) for i in range(0, len(a), chunk)]
@@ -291,7 +316,9 @@ def sample_attributes(n: int, split: str = "train", seed: int = 0) -> tuple[Tens
     u = uniform(seeds, 3, 4)
     triple = torch.tensor(table)[(u[:, 0] * len(table)).long()]
     colour = torch.where(triple[:, 2] == 0, -1, (u[:, 1] * 4).long())
-    return torch.cat([triple, torch.stack([colour, (u[:, 2] * 5).long(), (u[:, 3] * 4).long()], dim=1)], dim=1), seeds
+    return torch.cat(
+        [triple, torch.stack([colour, (u[:, 2] * 5).long(), (u[:, 3] * 4).long()], dim=1)], dim=1
+    ), seeds
 
 
 @dataclass
@@ -313,7 +340,9 @@ class PlushieTensors:
         The last, short batch of an epoch is left out, so B never changes.
         """
         if not 1 <= batch_size <= len(self):
-            raise ValueError(f"batch_size: got {batch_size}; expected 1 to {len(self)}, the number of pictures")
+            raise ValueError(
+                f"batch_size: got {batch_size}; expected 1 to {len(self)}, the number of pictures"
+            )
         done = 0
         while epochs is None or done < epochs:
             order = torch.randperm(len(self), generator=generator)

@@ -63,43 +63,35 @@ class CFGExplorer:
     def _build(self, start: Request) -> None:
         import ipywidgets as w
 
-        wide, words = {"description_width": "70px"}, {"description_width": "initial"}
+        def look(width: int, described: int = 70) -> dict:
+            style = {"description_width": f"{described}px"}
+            return {"layout": w.Layout(width=f"{width}px"), "style": style}
 
-        def box(width: int, **more) -> w.Layout:
-            return w.Layout(width=f"{width}px", **more)
-
-        self.prompt = w.Text(
-            start.prompt, description="prompt", continuous_update=False, style=wide, layout=box(PANEL)
-        )
+        self.prompt = w.Text(start.prompt, description="prompt", continuous_update=False, **look(PANEL))
         self.words = {
             name: w.Dropdown(
-                options=[(f"any {name.split('_')[-1]}", ""), *((v, v) for v in values)],
-                layout=box(125),
-                style=words,
+                options=[(f"any {name.split('_')[-1]}", ""), *zip(v, v, strict=True)], **look(115, 0)
             )
-            for name, values in ATTRIBUTES.items()
+            for name, v in ATTRIBUTES.items()
         }
         self.w = w.FloatSlider(
-            start.guidance_scale, min=0, max=W_MAX, step=0.1, description="w", readout_format=".1f",
-            style=wide, layout=box(PANEL),
-        )  # fmt: skip
+            start.guidance_scale,
+            min=0,
+            max=W_MAX,
+            step=0.1,
+            description="w",
+            readout_format=".1f",
+            **look(PANEL),
+        )
         self.negative = w.Text(
-            start.negative, description="negative", continuous_update=False, style=wide, layout=box(392),
-            placeholder="what to move away from",
+            start.negative, description="negative", placeholder="what to move away from",
+            continuous_update=False, **look(PANEL),
         )  # fmt: skip
-        self.n = w.ToggleButtons(
-            options=[1, 4, 8], value=start.n, description="pictures", style={"button_width": "52px", **words}
-        )
-        self.sampler = w.Dropdown(
-            options=[(text, name) for name, text in SAMPLERS.items()], value=start.sampler,
-            description="sampler", style=wide, layout=box(192),
-        )  # fmt: skip
-        self.steps = w.BoundedIntText(
-            start.steps, min=1, max=100, description="steps", style=words, layout=box(120)
-        )
-        self.seed = w.BoundedIntText(
-            start.seed, min=0, max=999_999, description="seed", style=words, layout=box(140)
-        )
+        names = [(text, name) for name, text in SAMPLERS.items()]
+        self.sampler = w.Dropdown(options=names, value=start.sampler, description="sampler", **look(200))
+        self.steps = w.BoundedIntText(start.steps, min=1, max=100, description="steps", **look(170))
+        self.seed = w.BoundedIntText(start.seed, min=0, max=999_999, description="seed", **look(205))
+        self.n = w.Dropdown(options=[1, 4, 8], value=start.n, description="pictures", **look(205))
         self.label, self.status = w.HTML(), w.HTML()
         self.images = [w.Image(format="jpeg", layout=_fitting(PANEL)) for _ in range(2)]
         self.texts = [w.HTML() for _ in self.images]
@@ -111,12 +103,10 @@ class CFGExplorer:
         self.box = w.VBox(
             [
                 self.prompt,
-                w.HBox(
-                    [w.HTML('<span style="display:inline-block;width:70px"></span>'), *self.words.values()]
-                ),
+                w.HBox([*self.words.values()], layout=w.Layout(padding="0 0 0 76px")),
                 self.w,
-                w.HBox([self.negative, self.n]),
-                w.HBox([self.sampler, self.steps, self.seed]),
+                self.negative,
+                w.HBox([self.sampler, self.steps, self.seed, self.n]),
                 self.label,
                 self.status,
                 *(widget for pair in zip(self.images, self.texts, strict=True) for widget in pair),
@@ -157,6 +147,10 @@ class CFGExplorer:
     def refresh(self) -> None:
         """Compute what the controls say."""
         self._worker.submit(self.request)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Block until all that was asked for is shown; False if that took longer than `timeout` seconds."""
+        return self._worker.wait(timeout)
 
     def close(self) -> None:
         """End the worker."""
@@ -221,7 +215,7 @@ class CFGExplorer:
                 image.layout.display = "block" if given else "none"
                 tile = 256 if request.n == 1 else TILE
                 rows = result.findings[i * PER_ROW : (i + 1) * PER_ROW]
-                text.value = _grid([_findings_html(row) for row in rows], tile) if given else ""
+                text.value = _grid([_findings_html(row) for row in rows], tile, lines=5) if given else ""
             self.shown = result
             self.label.value = f"<b>{escape(result.label)}</b>"
         if self._strip_of != request.strip and self._worker.waiting is None:
@@ -233,7 +227,9 @@ class CFGExplorer:
             self.strip_image.value, self.strip_image.layout.display = encoded, "block"
             self.strip_title.value = "<b>The first picture's noise at other w</b>"
             side = (PANEL - GAP * (len(texts) - 1)) // len(texts)
-            self.strip_text.value = _grid([escape(t).replace("\n", "<br>") for t in texts], side, "center")
+            self.strip_text.value = _grid(
+                [escape(t).replace("\n", "<br>") for t in texts], side, align="center"
+            )
             self._strip_of = request.strip
         self._say(self.status, " · ".join(self.shown.notes))
 
@@ -287,13 +283,17 @@ def _fitting(width: int):
     )
 
 
-def _grid(cells: Sequence[str], tile: int, align: str = "left") -> str:
-    """Texts below tiles: columns as wide as a tile, as far apart as the tiles are."""
+def _grid(cells: Sequence[str], tile: int, align: str = "left", lines: int = 2) -> str:
+    """Texts below tiles: columns as wide as a tile, as far apart as the tiles are.
+
+    There is room for some lines from the start, so that what is below stays where it is.
+    """
     if not any(cells):
         return ""
     columns = " ".join([f"{tile}px"] * len(cells))
     style = (
-        f"display:grid;grid-template-columns:{columns};column-gap:{GAP}px;line-height:18px;text-align:{align}"
+        f"display:grid;grid-template-columns:{columns};column-gap:{GAP}px;line-height:18px;"
+        f"min-height:{18 * lines}px;text-align:{align}"
     )
     return f'<div style="{style}">{"".join(f"<div>{cell}</div>" for cell in cells)}</div>'
 
@@ -311,4 +311,4 @@ def _findings_html(findings: Sequence[Finding]) -> str:
         for f in findings
         if not f.right
     ]
-    return f'<div style="color:#00694B">{" ".join(right)}</div>{"".join(wrong)}'
+    return f'<div style="color:#00694B;word-spacing:6px">{" ".join(right)}</div>{"".join(wrong)}'

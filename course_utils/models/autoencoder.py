@@ -32,7 +32,9 @@ class DiagonalGaussian:
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         """z = mean + std · ε with ε ~ N(0, I): the reparameterisation (Kingma & Welling 2014, §2.4)."""
-        eps = torch.randn(self.mean.shape, generator=generator, device=generator.device if generator else self.mean.device)
+        eps = torch.randn(
+            self.mean.shape, generator=generator, device=generator.device if generator else self.mean.device
+        )
         return self.mean + self.std * eps.to(self.mean)
 
     def mode(self) -> Tensor:
@@ -145,7 +147,9 @@ class VAE(nn.Module):
         """Raw latents (B, 4, 8, 8) → pictures (B, 3, 64, 64), not clipped."""
         side, channels = self.side // 8, self.config.latent_channels
         if z.ndim != 4 or z.shape[1:] != (channels, side, side):
-            raise ValueError(f"z: expected latents of shape (B, {channels}, {side}, {side}), got {tuple(z.shape)}")
+            raise ValueError(
+                f"z: expected latents of shape (B, {channels}, {side}, {side}), got {tuple(z.shape)}"
+            )
         return self.decoder(z)
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, DiagonalGaussian]:

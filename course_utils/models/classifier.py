@@ -7,11 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_utils.datasets.plushies import ATTRIBUTES, NAMES
-from course_utils.models.layers import check_pictures
-
-
-def _conv(cin: int, cout: int, stride: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(cin, cout, 3, stride, 1, bias=False), nn.GroupNorm(8, cout), nn.SiLU())
+from course_utils.models.layers import check_pictures, conv_norm_act
 
 
 class Judge(nn.Module):
@@ -23,11 +19,18 @@ class Judge(nn.Module):
         super().__init__()
         w = self.width = width
         self.body = nn.Sequential(
-            _conv(3, w, 2), _conv(w, w, 1), _conv(w, 2 * w, 2), _conv(2 * w, 2 * w, 1), _conv(2 * w, 4 * w, 2), _conv(4 * w, 4 * w, 1)
-        )  # fmt: skip
+            conv_norm_act(3, w, 2),
+            conv_norm_act(w, w),
+            conv_norm_act(w, 2 * w, 2),
+            conv_norm_act(2 * w, 2 * w),
+            conv_norm_act(2 * w, 4 * w, 2),
+            conv_norm_act(4 * w, 4 * w),
+        )
         # Two looks at the last feature map: what is there, and roughly where.
         self.mix = nn.Sequential(nn.Linear(4 * w * 17, 4 * w), nn.SiLU())
-        self.heads = nn.ModuleDict({name: nn.Linear(4 * w, len(values)) for name, values in ATTRIBUTES.items()})
+        self.heads = nn.ModuleDict(
+            {name: nn.Linear(4 * w, len(values)) for name, values in ATTRIBUTES.items()}
+        )
 
     def config_dict(self) -> dict:
         return {"width": self.width}

@@ -41,7 +41,9 @@ class CLIP(nn.Module):
         super().__init__()
         self.config, self.tokenizer = config or CLIPConfig(), tokenizer
         c = self.config
-        self.text = TextTransformer(tokenizer.vocab_size, tokenizer.context_length, c.text_width, c.text_depth, c.heads)
+        self.text = TextTransformer(
+            tokenizer.vocab_size, tokenizer.context_length, c.text_width, c.text_depth, c.heads
+        )
         self.image = ViT(ConvStem(c.image_width), 16, c.image_width, c.image_depth, c.heads)
         self.text_projection = nn.Linear(c.text_width, c.embedding, bias=False)
         self.image_projection = nn.Linear(c.image_width, c.embedding, bias=False)

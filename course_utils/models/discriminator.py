@@ -26,4 +26,3 @@ class PatchDiscriminator(nn.Sequential):
             nn.LeakyReLU(0.2),
             conv(2 * width, 1, 1, 1, 0),
         )
-

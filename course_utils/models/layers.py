@@ -29,6 +29,11 @@ class ResBlock(nn.Module):
         return x + self.conv2(F.silu(self.norm2(h)))
 
 
+def conv_norm_act(cin: int, cout: int, stride: int = 1) -> nn.Sequential:
+    """A 3×3 convolution, group norm, SiLU: non-linear from the first step, unlike a fresh `ResBlock`."""
+    return nn.Sequential(nn.Conv2d(cin, cout, 3, stride, 1, bias=False), nn.GroupNorm(8, cout), nn.SiLU())
+
+
 class Attention(nn.Module):
     """Multi-head self-attention (Vaswani et al. 2017, §3.2). (B, L, D) → (B, L, D)."""
 
@@ -41,7 +46,9 @@ class Attention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each (B, heads, L, d)
+        q, k, v = (
+            self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        )  # each (B, heads, L, d)
         y = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
         return self.out(y.transpose(1, 2).flatten(2))
 
@@ -50,7 +57,9 @@ class MLP(nn.Sequential):
     """The transformer's feed-forward half, four times as wide inside."""
 
     def __init__(self, width: int):
-        super().__init__(nn.Linear(width, 4 * width), nn.GELU(approximate="tanh"), nn.Linear(4 * width, width))
+        super().__init__(
+            nn.Linear(width, 4 * width), nn.GELU(approximate="tanh"), nn.Linear(4 * width, width)
+        )
 
 
 class Block(nn.Module):
@@ -74,7 +83,9 @@ def sinusoidal(t: Tensor, width: int, longest: float = 10_000.0) -> Tensor:
     Periods run from 2π to 2π·longest, so a time in [0, 1] must be stretched first: callers pass 1000·t.
     """
     half = width // 2
-    frequencies = torch.exp(-math.log(longest) * torch.arange(half, device=t.device, dtype=torch.float32) / half)
+    frequencies = torch.exp(
+        -math.log(longest) * torch.arange(half, device=t.device, dtype=torch.float32) / half
+    )
     angles = t.float()[:, None] * frequencies
     return torch.cat([angles.cos(), angles.sin()], dim=1)
 
@@ -82,15 +93,21 @@ def sinusoidal(t: Tensor, width: int, longest: float = 10_000.0) -> Tensor:
 def sinusoidal_2d(side: int, width: int) -> Tensor:
     """Fixed position features of a side × side grid of tokens, row by row: (side², width)."""
     y, x = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
-    return torch.cat([sinusoidal(y.flatten(), width // 2, 100.0), sinusoidal(x.flatten(), width // 2, 100.0)], dim=1)
+    return torch.cat(
+        [sinusoidal(y.flatten(), width // 2, 100.0), sinusoidal(x.flatten(), width // 2, 100.0)], dim=1
+    )
 
 
 def check_pictures(x: Tensor, name: str = "x", side: int | None = None) -> Tensor:
     """A batch of float pictures (B, 3, H, W) in [-1, 1], or a ValueError that says what came instead."""
     if not isinstance(x, Tensor) or x.ndim != 4 or x.shape[1] != 3:
-        raise ValueError(f"{name}: expected pictures of shape (B, 3, H, W), got {tuple(getattr(x, 'shape', ()))}")
+        raise ValueError(
+            f"{name}: expected pictures of shape (B, 3, H, W), got {tuple(getattr(x, 'shape', ()))}"
+        )
     if not x.is_floating_point():
-        raise ValueError(f"{name}: expected floats in [-1, 1], got {x.dtype}; datasets.plushies.to_float converts")
+        raise ValueError(
+            f"{name}: expected floats in [-1, 1], got {x.dtype}; datasets.plushies.to_float converts"
+        )
     if side is not None and x.shape[2:] != (side, side):
         raise ValueError(f"{name}: expected {side}×{side} pixels, got {x.shape[2]}×{x.shape[3]}")
     if x.numel():

@@ -44,7 +44,9 @@ class Backbone(nn.Module):
         from torchvision.models import squeezenet1_1
 
         self.features = squeezenet1_1(weights=None).features
-        heads = {name: len(values) for name, values in ATTRIBUTES.items()} | {"degradation": len(DEGRADATIONS)}
+        heads = {name: len(values) for name, values in ATTRIBUTES.items()} | {
+            "degradation": len(DEGRADATIONS)
+        }
         self.heads = nn.ModuleDict({name: nn.Linear(1024, k) for name, k in heads.items()})
         self.register_buffer("shift", torch.tensor(SHIFT).view(1, 3, 1, 1))
         self.register_buffer("scale", torch.tensor(SCALE).view(1, 3, 1, 1))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from course_utils.models.layers import Block, ResBlock, sinusoidal_2d
+from course_utils.models.layers import Block, conv_norm_act, sinusoidal_2d
 
 
 def patchify(x: Tensor, patch: int) -> Tensor:
@@ -42,18 +42,17 @@ class PatchStem(nn.Module):
 
 
 class ConvStem(nn.Module):
-    """Four strided convolutions → one token for each 16×16 pixels: (B, 3, 64, 64) → (B, 16, width)."""
+    """Convolutions, four of them strided → one token for each 16×16 pixels: (B, 3, 64, 64) → (B, 16, width)."""
 
     def __init__(self, width: int):
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Conv2d(3, 32, 4, stride=2, padding=1),
-            ResBlock(32),
-            nn.Conv2d(32, 64, 4, stride=2, padding=1),
-            ResBlock(64),
-            nn.Conv2d(64, 128, 4, stride=2, padding=1),
-            ResBlock(128),
-            nn.Conv2d(128, width, 4, stride=2, padding=1),
+            conv_norm_act(3, 32, 2),  # 32 × 32
+            conv_norm_act(32, 64, 2),  # 16 × 16
+            conv_norm_act(64, 64),
+            conv_norm_act(64, 128, 2),  # 8 × 8
+            conv_norm_act(128, 128),
+            nn.Conv2d(128, width, 2, stride=2),  # 4 × 4
         )
 
     def forward(self, x: Tensor) -> Tensor:

@@ -30,7 +30,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--profile", choices=runtime.PROFILES, default=runtime.profile())
     parser.add_argument("--steps", type=int, help="optimiser steps, if not the profile's")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, help="where to save (default: data/checkpoints/RECIPE.safetensors)")
+    parser.add_argument(
+        "--out", type=Path, help="where to save (default: data/checkpoints/RECIPE.safetensors)"
+    )
     asked = parser.parse_args(arguments)
     print(runtime.setup(asked.seed), flush=True)
     for name in RECIPES if asked.recipe == "all" else [asked.recipe]:

@@ -51,14 +51,18 @@ def path_of(name: str | Path) -> Path:
         return folder() / f"{name}.safetensors"
     path = Path(name)
     if path.suffix != ".safetensors":
-        raise CheckpointError(f"{name}: not a checkpoint's name; expected one of {', '.join(MODELS)} or a .safetensors file")
+        raise CheckpointError(
+            f"{name}: not a checkpoint's name; expected one of {', '.join(MODELS)} or a .safetensors file"
+        )
     return path
 
 
 def _read(name: str | Path) -> bytes:
     path = path_of(name)
     if not path.exists():
-        raise CheckpointError(f"{path.name} is missing from {path.parent.name}/; `make checkpoints` trains the course's own again")
+        raise CheckpointError(
+            f"{path.name} is missing from {path.parent.name}/; `make checkpoints` trains the course's own again"
+        )
     return path.read_bytes()
 
 
@@ -70,9 +74,13 @@ def header(name: str | Path) -> dict:
         with safe_open(path, framework="pt") as f:
             meta = f.metadata() or {}
     except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path.name} is damaged ({error}); fetch it again or retrain it with `make checkpoints`") from None
+        raise CheckpointError(
+            f"{path.name} is damaged ({error}); fetch it again or retrain it with `make checkpoints`"
+        ) from None
     if meta.get("format") != FORMAT or meta.get("model") not in MODELS:
-        raise CheckpointError(f"{path.name} is not a checkpoint of this course (format {meta.get('format')!r}, expected {FORMAT!r})")
+        raise CheckpointError(
+            f"{path.name} is not a checkpoint of this course (format {meta.get('format')!r}, expected {FORMAT!r})"
+        )
     return {k: json.loads(v) if k in ("config", "metrics", "seed") else v for k, v in meta.items()}
 
 
@@ -91,7 +99,9 @@ def load(name: str | Path, device: torch.device | str | None = None) -> nn.Modul
             )
     try:
         model = MODELS[about["model"]].from_config(about["config"])
-        model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load_bytes(raw).items()})
+        model.load_state_dict(
+            {k: v.float() if v.is_floating_point() else v for k, v in load_bytes(raw).items()}
+        )
     except (SafetensorError, RuntimeError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path.name} does not fit the course's {about['model']}: {error}") from None
     model = model.eval().requires_grad_(False).to(device or runtime.device())
@@ -121,7 +131,12 @@ def save(model: nn.Module, path: str | Path, *, name: str, recipe: str, metrics:
     path.parent.mkdir(parents=True, exist_ok=True)
     _write(path, raw)
     if path.parent == folder():
-        entry = {"sha256": hashlib.sha256(raw).hexdigest(), "bytes": len(raw), "recipe": recipe, "metrics": metrics}
+        entry = {
+            "sha256": hashlib.sha256(raw).hexdigest(),
+            "bytes": len(raw),
+            "recipe": recipe,
+            "metrics": metrics,
+        }
         text = json.dumps(dict(sorted({**manifest(), path.name: entry}.items())), indent=2)
         _write(folder() / "manifest.json", (text + "\n").encode())
     return path

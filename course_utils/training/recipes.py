@@ -44,23 +44,50 @@ BUDGETS: dict[str, dict[str, Budget]] = {
     "judge": {"ci": Budget(256, 5, 32), "cpu": Budget(16_000, 800, 96), "gpu": Budget(60_000, 6_000, 256)},
     "backbone": {"ci": Budget(256, 3, 16), "cpu": Budget(12_000, 600, 64), "gpu": Budget(60_000, 8_000, 256)},
     "vae": {"ci": Budget(256, 4, 16), "cpu": Budget(24_000, 3_000, 32), "gpu": Budget(60_000, 30_000, 64)},
-    "sharp_decoder": {"ci": Budget(256, 4, 8), "cpu": Budget(12_000, 800, 16), "gpu": Budget(60_000, 20_000, 32)},
-    "clip": {"ci": Budget(256, 4, 32), "cpu": Budget(24_000, 800, 192), "gpu": Budget(60_000, 8_000, 512)},
-    "denoiser": {"ci": Budget(256, 4, 32), "cpu": Budget(30_000, 3_600, 128), "gpu": Budget(100_000, 60_000, 512)},
+    "sharp_decoder": {
+        "ci": Budget(256, 4, 8),
+        "cpu": Budget(12_000, 800, 16),
+        "gpu": Budget(60_000, 20_000, 32),
+    },
+    "clip": {"ci": Budget(6_000, 4, 32), "cpu": Budget(20_000, 800, 192), "gpu": Budget(60_000, 8_000, 512)},
+    "denoiser": {
+        "ci": Budget(256, 4, 32),
+        "cpu": Budget(30_000, 3_200, 128),
+        "gpu": Budget(100_000, 60_000, 512),
+    },
 }
 """Optimiser steps and data by recipe and profile. `cpu` is what trained the checkpoints that ship, on two cores."""
 
 KL_WEIGHT = 0.2
 CONDITION_DROPOUT = 0.1
 CAPTION_VARIANTS = 4
+LOOK_ALIKES = 8
 BLUR, NOISE = DEGRADATIONS.index("blur"), DEGRADATIONS.index("noise")
 
 
+def _pictures(data: PlushieTensors, index: Tensor) -> Tensor:
+    """The pictures (B, 3, 64, 64) of an index (B,), on the device."""
+    return to_float(data.pictures[index]).to(runtime.device()).contiguous(memory_format=torch.channels_last)
+
+
 def _draw(data: PlushieTensors, batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """A random batch: pictures (B, 3, 64, 64) on the device, and which they are (B,)."""
+    """A random batch: pictures (B, 3, 64, 64), and which they are (B,)."""
     index = torch.randint(len(data), (batch,), generator=generator)
-    x = to_float(data.pictures[index]).to(runtime.device())
-    return x.contiguous(memory_format=torch.channels_last), index
+    return _pictures(data, index), index
+
+
+def look_alikes(attributes: Tensor, group: int, columns: tuple[str, ...]) -> list[Tensor]:
+    """The pictures that agree in `columns`, as one index each for every combination with `group` pictures or more."""
+    keys = attributes[:, [NAMES.index(name) for name in columns]]
+    _, which = keys.unique(dim=0, return_inverse=True)
+    found = which.argsort(stable=True).split(which.bincount().tolist())
+    return [index for index in found if len(index) >= group]
+
+
+def draw_look_alikes(groups: list[Tensor], batch: int, group: int, generator: torch.Generator) -> Tensor:
+    """An index (batch,) made of groups of look-alikes, so that a batch holds hard negatives."""
+    picked = torch.randint(len(groups), (batch // group,), generator=generator).tolist()
+    return torch.cat([groups[i][torch.randperm(len(groups[i]), generator=generator)[:group]] for i in picked])
 
 
 def _place(module: nn.Module) -> nn.Module:
@@ -122,7 +149,11 @@ def backbone(budget: Budget, seed: int = 0) -> tuple[Backbone, dict]:
         return value, {"loss": value.detach(), "texture": texture.detach()}
 
     fit(
-        Part(model, loss, lr=1e-3, ema=0.99), steps=budget.steps, seed=seed, progress=budget.progress, state=budget.state
+        Part(model, loss, lr=1e-3, ema=0.99),
+        steps=budget.steps,
+        seed=seed,
+        progress=budget.progress,
+        state=budget.state,
     )
     held = _validation(1024 if budget.steps > 100 else 64)
     g = runtime.generator(seed + 1)
@@ -134,7 +165,10 @@ def backbone(budget: Budget, seed: int = 0) -> tuple[Backbone, dict]:
         logits = model(x)
         return torch.stack([logits[name].argmax(1) for name in NAMES], dim=1)
 
-    return model, {"accuracy": _accuracy(predict, held), "degradation": float((found == kinds).float().mean())}
+    return model, {
+        "accuracy": _accuracy(predict, held),
+        "degradation": float((found == kinds).float().mean()),
+    }
 
 
 def vae(budget: Budget, seed: int = 0) -> tuple[VAE, dict]:
@@ -210,23 +244,34 @@ def sharp_decoder(budget: Budget, seed: int = 0) -> tuple[nn.Module, dict]:
     before = load("vae")
     sharp = _in_chunks(lambda p: decoder(before.encode(p).mode()).clamp(-1, 1), x)
     soft = _in_chunks(lambda p: before.decode(before.encode(p).mode()).clamp(-1, 1), x)
-    distances = [float(torch.cat([distance(a, b) for a, b in zip(x.split(64), y.split(64), strict=True)]).mean()) for y in (soft, sharp)]
+    distances = [
+        float(torch.cat([distance(a, b) for a, b in zip(x.split(64), y.split(64), strict=True)]).mean())
+        for y in (soft, sharp)
+    ]
     psnr = -10 * ((x - sharp) ** 2 / 4).mean((1, 2, 3)).log10()
     return decoder, {"psnr": float(psnr.mean()), "lpips_soft": distances[0], "lpips": distances[1]}
 
 
 def clip(budget: Budget, seed: int = 0) -> tuple[CLIP, dict]:
-    """Two towers that agree on which caption belongs to which picture. The tokenizer is trained first."""
+    """Two towers that agree on which caption belongs to which picture. The tokenizer is trained first.
+
+    Batches are made of look-alikes that differ in species and accessory colour only. In a batch at random, fur
+    and background nearly always tell the pictures apart, and the towers never learn the species.
+    """
     torch.manual_seed(seed)
     source = Plushies(budget.pictures)
     data = source.in_memory()
     captions = [[source.caption(i, k) for k in range(CAPTION_VARIANTS)] for i in range(len(source))]
-    tokenizer = Tokenizer.train((c for row in captions[:4000] for c in row), vocab_size=512, context_length=32)
+    tokenizer = Tokenizer.train(
+        (c for row in captions[:4000] for c in row), vocab_size=512, context_length=24
+    )
     tokens = torch.stack([tokenizer(row) for row in captions])  # (N, variants, L)
     model = _place(CLIP(tokenizer))
+    groups = look_alikes(data.attributes, LOOK_ALIKES, ("fur", "accessory", "background", "pattern"))
 
     def loss(g: torch.Generator) -> tuple[Tensor, dict]:
-        x, index = _draw(data, budget.batch, g)
+        index = draw_look_alikes(groups, budget.batch, LOOK_ALIKES, g)
+        x = _pictures(data, index)
         variant = torch.randint(CAPTION_VARIANTS, (len(x),), generator=g)
         text = tokens[index, variant].to(x.device)
         value = losses.contrastive(model.encode_image(x), model.encode_text(text), model.logit_scale)
@@ -253,7 +298,9 @@ def latents_and_conditions(n: int, model: VAE, towers: CLIP, seed: int = 0) -> t
         pictures = render(source.attributes[part], source.seeds[part])
         latents.append(_in_chunks(lambda x: model.to_latent(to_float(x)), pictures))
     captions = [source.caption(i, k) for i in range(n) for k in range(CAPTION_VARIANTS)]
-    conditions = torch.cat([towers.encode_text(captions[i : i + 4096]).cpu() for i in range(0, len(captions), 4096)])
+    conditions = torch.cat(
+        [towers.encode_text(captions[i : i + 4096]).cpu() for i in range(0, len(captions), 4096)]
+    )
     return torch.cat(latents).contiguous(), conditions.view(n, CAPTION_VARIANTS, -1)
 
 

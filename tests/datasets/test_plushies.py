@@ -70,10 +70,15 @@ def test_fur_is_new_in_every_picture_and_lives_on_the_animal_only():
 def test_held_out_combinations_are_a_tenth_and_appear_in_no_other_split():
     held = held_out_combinations()
     assert len(held) == 18
-    triples = {split: {tuple(r) for r in sample_attributes(4000, split)[0][:, :3].tolist()} for split in ("train", "val", "test", "heldout")}
+    triples = {
+        split: {tuple(r) for r in sample_attributes(4000, split)[0][:, :3].tolist()}
+        for split in ("train", "val", "test", "heldout")
+    }
     assert triples["heldout"] <= held
     assert not any(triples[s] & held for s in ("train", "val", "test"))
-    assert {t[0] for t in triples["train"]} == set(range(6)) and {t[2] for t in triples["train"]} == set(range(5))
+    assert {t[0] for t in triples["train"]} == set(range(6)) and {t[2] for t in triples["train"]} == set(
+        range(5)
+    )
 
 
 def test_splits_share_no_picture_seed():

@@ -257,9 +257,7 @@ def gap_that_raises(eps_uncond, eps_cond, guidance_scale):
 def test_not_attempted_is_one_calm_line(function, capsys):
     result, said = verdict(seven.cfg_combine, function, capsys)
     assert result is seven.cfg_combine.course
-    assert said == (
-        "○ cfg_combine: not attempted yet. The notebook goes on with the course's own version.\n"
-    )
+    assert said == ("○ cfg_combine: not attempted yet. The notebook goes on with the course's own version.\n")
 
 
 @pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.name)

@@ -81,7 +81,7 @@ def explorer(pipeline):
 
 
 def settle(explorer):
-    assert explorer._worker.wait(SECONDS)
+    assert explorer.wait(SECONDS)
 
 
 def busy(explorer, pipeline, **change):
@@ -123,7 +123,8 @@ def test_latest_drops_what_was_overtaken_and_never_the_last():
 # Dragging.
 
 
-def test_a_drag_computes_the_last_value_and_not_those_between(explorer, pipeline):
+def test_a_drag_computes_the_last_value_and_not_those_between(explorer, pipeline, monkeypatch):
+    monkeypatch.setattr(module, "FAST", 1e9)
     explorer.refresh()
     settle(explorer)
     busy(explorer, pipeline, w=4.0)

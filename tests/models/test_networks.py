@@ -46,7 +46,9 @@ def test_the_sample_carries_gradients_to_mean_and_variance():
     parameters = torch.zeros(1, 2, 1, 1, requires_grad=True)
     DiagonalGaussian(parameters).sample(torch.Generator().manual_seed(1)).sum().backward()
     eps = torch.randn(1, 1, 1, 1, generator=torch.Generator().manual_seed(1))
-    torch.testing.assert_close(parameters.grad.flatten(), torch.stack([torch.tensor(1.0), 0.5 * eps.squeeze()]))
+    torch.testing.assert_close(
+        parameters.grad.flatten(), torch.stack([torch.tensor(1.0), 0.5 * eps.squeeze()])
+    )
 
 
 def test_vae_shapes_and_compression(pictures):
@@ -197,7 +199,11 @@ def test_denoiser_uses_time_and_condition():
     model = Denoiser(SMALL)
     for p in model.parameters():
         nn.init.normal_(p, std=0.2)
-    z, t, c = torch.randn(2, 4, 8, 8), torch.tensor([0.2, 0.7]), nn.functional.normalize(torch.randn(2, 16), dim=1)
+    z, t, c = (
+        torch.randn(2, 4, 8, 8),
+        torch.tensor([0.2, 0.7]),
+        nn.functional.normalize(torch.randn(2, 16), dim=1),
+    )
     base = model(z, t, c)
     assert not torch.allclose(base, model(z, t + 0.1, c), atol=1e-3)
     assert not torch.allclose(base, model(z, t, -c), atol=1e-3)

@@ -41,7 +41,9 @@ def execute(path: Path, timeout: int = 900) -> float:
     """Run a notebook in its own folder and save it with its outputs. Returns the seconds that it took."""
     notebook = nbformat.read(path, as_version=4)
     start = time.monotonic()
-    NotebookClient(notebook, timeout=timeout, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}).execute()
+    NotebookClient(
+        notebook, timeout=timeout, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}
+    ).execute()
     took = time.monotonic() - start
     nbformat.write(tidy(notebook), path)
     return took

@@ -35,7 +35,17 @@ def test_there_are_notebooks():
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_runs_under_nbval_within_a_minute(path):
     environment = {**os.environ, "COURSE_PROFILE": "ci"}
-    command = [sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-cell-timeout=120", "-q", "-p", "no:cacheprovider", str(path)]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--nbval-lax",
+        "--nbval-cell-timeout=120",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        str(path),
+    ]
     start = time.monotonic()
     run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
     print(f"{path.name}: {time.monotonic() - start:.0f} s")
@@ -55,7 +65,12 @@ def test_saved_form(path):
     assert not any("widget-view" in k for o in outputs for k in o.get("data", {}))
     assert path.stat().st_size < 1.5e6
     assert max(sum(bool(line.strip()) for line in source(c).splitlines()) for c in code) <= 25
-    text = json.dumps([{k: v for k, v in o.items() if k != "data"} | {"t": o.get("data", {}).get("text/plain")} for o in outputs])
+    text = json.dumps(
+        [
+            {k: v for k, v in o.items() if k != "data"} | {"t": o.get("data", {}).get("text/plain")}
+            for o in outputs
+        ]
+    )
     assert not re.search(r"/(root|home|tmp|Users)/", text)
     words = sum(len(source(c).split()) for c in cells(path, "markdown"))
     assert 1200 <= words <= 3500

@@ -170,7 +170,11 @@ def test_a_bad_checkpoint_is_named(tmp_path):
     with pytest.raises(CheckpointError, match="not a checkpoint of this course"):
         checkpoints.load(foreign)
     unfit = tmp_path / "unfit.safetensors"
-    meta = {"format": checkpoints.FORMAT, "model": "denoiser", "config": json.dumps(Denoiser(SMALL).config_dict())}
+    meta = {
+        "format": checkpoints.FORMAT,
+        "model": "denoiser",
+        "config": json.dumps(Denoiser(SMALL).config_dict()),
+    }
     save_file({"w": torch.zeros(2)}, unfit, meta | {"metrics": "{}", "seed": "0", "recipe": ""})
     with pytest.raises(CheckpointError, match="does not fit the course's denoiser"):
         checkpoints.load(unfit)
