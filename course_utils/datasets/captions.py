@@ -86,7 +86,7 @@ def _words(attributes: dict[str, str], rng: random.Random) -> str:
     """One way to say what `attributes` holds."""
 
     def say(name: str) -> str:
-        words = SYNONYMS[name][attributes[name]]
+        words = [word for word in SYNONYMS[name][attributes[name]] if word not in _NOUNS.values()]
         return words[0] if rng.random() < 0.7 else rng.choice(words)
 
     opener = rng.choice(

@@ -72,9 +72,14 @@ def lpips_network(backbone: Backbone) -> nn.Module:
     over layers. Its learned channel weights belong to the official network and are left out (`lpips=False`).
     Always in eval mode, with frozen weights; gradients flow to the pictures.
     """
+    import warnings
+
     import lpips
 
-    net = lpips.LPIPS(net="squeeze", lpips=False, pnet_rand=True, verbose=False)
+    with warnings.catch_warnings():
+        # lpips still passes torchvision's old `pretrained` argument.
+        warnings.simplefilter("ignore")
+        net = lpips.LPIPS(net="squeeze", lpips=False, pnet_rand=True, verbose=False)
     own = dict(backbone.features.named_parameters())
     with torch.no_grad():
         for name, p in net.net.named_parameters():
