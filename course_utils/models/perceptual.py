@@ -7,6 +7,8 @@ tell how a picture was degraded (blurred, noisy, pixelated, ...), so its feature
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -72,8 +74,6 @@ def lpips_network(backbone: Backbone) -> nn.Module:
     over layers. Its learned channel weights belong to the official network and are left out (`lpips=False`).
     Always in eval mode, with frozen weights; gradients flow to the pictures.
     """
-    import warnings
-
     import lpips
 
     with warnings.catch_warnings():
