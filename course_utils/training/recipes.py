@@ -49,7 +49,11 @@ BUDGETS: dict[str, dict[str, Budget]] = {
         "cpu": Budget(8_000, 500, 16),
         "gpu": Budget(60_000, 20_000, 32),
     },
-    "clip": {"ci": Budget(1_500, 4, 32), "cpu": Budget(20_000, 1_100, 192), "gpu": Budget(60_000, 8_000, 512)},
+    "clip": {
+        "ci": Budget(1_500, 4, 32),
+        "cpu": Budget(20_000, 1_100, 192),
+        "gpu": Budget(60_000, 8_000, 512),
+    },
     "denoiser": {
         "ci": Budget(256, 4, 32),
         "cpu": Budget(24_000, 2_500, 128),

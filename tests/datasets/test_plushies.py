@@ -76,9 +76,8 @@ def test_held_out_combinations_are_a_tenth_and_appear_in_no_other_split():
     }
     assert triples["heldout"] <= held
     assert not any(triples[s] & held for s in ("train", "val", "test"))
-    assert {t[0] for t in triples["train"]} == set(range(6)) and {t[2] for t in triples["train"]} == set(
-        range(5)
-    )
+    assert {t[0] for t in triples["train"]} == set(range(6))
+    assert {t[2] for t in triples["train"]} == set(range(5))
 
 
 def test_splits_share_no_picture_seed():
