@@ -215,7 +215,7 @@ class CFGExplorer:
                 image.layout.display = "block" if given else "none"
                 tile = 256 if request.n == 1 else TILE
                 rows = result.findings[i * PER_ROW : (i + 1) * PER_ROW]
-                text.value = _grid([_findings_html(row) for row in rows], tile, lines=5) if given else ""
+                text.value = _grid([_findings_html(row) for row in rows], tile, lines=4) if given else ""
             self.shown = result
             self.label.value = f"<b>{escape(result.label)}</b>"
         if self._strip_of != request.strip and self._worker.waiting is None:
@@ -305,10 +305,10 @@ def _findings_html(findings: Sequence[Finding]) -> str:
     if not any(f.named for f in findings):
         seen = ", ".join(dict.fromkeys(f.seen for f in findings if f.seen != "nothing"))
         return f'<span style="color:var(--jp-ui-font-color2,#555)">judge sees {escape(seen)}</span>'
-    right = [f'<span style="white-space:nowrap">✓&nbsp;{escape(f.named)}</span>' for f in findings if f.right]
+    right = [f'<span style="white-space:nowrap;margin-right:7px">✓&nbsp;{escape(f.named)}</span>' for f in findings if f.right]
     wrong = [
         f'<div style="color:#B33A00">✗&nbsp;{escape(f.named)} <small>sees {escape(f.seen)}</small></div>'
         for f in findings
         if not f.right
     ]
-    return f'<div style="color:#00694B;word-spacing:6px">{" ".join(right)}</div>{"".join(wrong)}'
+    return f'<div style="color:#00694B">{" ".join(right)}</div>{"".join(wrong)}'

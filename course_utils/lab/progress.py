@@ -64,10 +64,11 @@ class Progress:
             columns = min(4, len(pictures))
             scale = 2 if columns * (2 * pictures.shape[-1] + 4) <= WIDTH - CURVE[0] else 1
             self.pictures = plots.tile(pictures[:8], columns=columns, scale=scale, gap=4)
-            spent = time.monotonic() - now
-            self.next_preview = now + max(2.0, spent / OVERHEAD)
+            started, now = now, time.monotonic()
+            self.next_preview = now + max(2.0, (now - started) / OVERHEAD)
         first_step, first_time = self.first
         left = (total - step) * (now - first_time) / (step - first_step) if step > first_step else None
+        # A slow preview makes the next one wait, but not the bar.
         self.show.draw(step, total, logs, self.losses, self.pictures, None if final else left)
         self.next_draw = now + max(self.every, (time.monotonic() - now) / OVERHEAD)
 

@@ -66,9 +66,8 @@ def test_tiles_stand_in_reading_order_with_gaps():
     assert image[0, 11, 0] == 128
     assert image[11, 0, 0] == 255, "the third picture is white"
     x = torch.rand(1, 3, 4, 4) * 2 - 1
-    assert np.array_equal(pixels(plots.tile(x, scale=3))[1::3, 1::3], plots.as_bytes(x)[0]), (
-        "pixels stay sharp"
-    )
+    sharp = plots.as_bytes(x)[0].repeat(3, axis=0).repeat(3, axis=1)
+    assert np.array_equal(pixels(plots.tile(x, scale=3)), sharp)
 
 
 def test_captions_take_room_and_leave_the_pictures_alone():

@@ -70,21 +70,25 @@ def test_previews_cost_at_most_their_share(screen, clock):
         screen(step, 6000, {"loss": 1.0}, preview=preview)
     assert 0.5 * len(made) <= (module.OVERHEAD + 0.01) * (clock.now - started) + 1.0, "and one at each end"
     assert len(made) >= 4
+    assert len(screen.show.drawn) > 10 * len(made), "the bar moves on between previews"
     assert screen.show.drawn[-1][2] is not None, "the last preview stays"
 
 
 def test_time_left_is_extrapolated(screen, clock):
-    for step in range(1, 6):
+    for step in range(1, 5):
         clock.now += 2.0
         screen(step, 10, {"loss": 1.0})
-    assert screen.show.drawn[-1][1] == pytest.approx(10.0)
+    assert screen.show.drawn[-1][1] == pytest.approx(12.0), "six steps of two seconds"
     assert left_over(10.0) == "about 10 s left"
     assert left_over(600) == "about 10 min left"
     assert left_over(None) == ""
 
 
-def test_closing_early_says_so_and_closing_twice_nothing(screen):
-    screen(10, 100, {"loss": 2.0})
+def test_closing_early_says_so_and_closing_twice_nothing(screen, clock):
+    for step in (5, 10):
+        clock.now += 1.0
+        screen(step, 100, {"loss": 2.0})
+    assert screen.show.drawn[-1][1] is not None
     screen.close()
     screen.close()
     assert screen.show.lines == ["model: stopped at step 10 of 100 · loss 2 → 2"]

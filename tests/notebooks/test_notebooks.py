@@ -41,7 +41,6 @@ def test_runs_under_nbval_within_a_minute(path):
         "pytest",
         "--nbval-lax",
         "--nbval-cell-timeout=120",
-        "-q",
         "-p",
         "no:cacheprovider",
         str(path),
