@@ -305,7 +305,11 @@ def _findings_html(findings: Sequence[Finding]) -> str:
     if not any(f.named for f in findings):
         seen = ", ".join(dict.fromkeys(f.seen for f in findings if f.seen != "nothing"))
         return f'<span style="color:var(--jp-ui-font-color2,#555)">judge sees {escape(seen)}</span>'
-    right = [f'<span style="white-space:nowrap;margin-right:7px">✓&nbsp;{escape(f.named)}</span>' for f in findings if f.right]
+    right = [
+        f'<span style="white-space:nowrap;margin-right:7px">✓&nbsp;{escape(f.named)}</span>'
+        for f in findings
+        if f.right
+    ]
     wrong = [
         f'<div style="color:#B33A00">✗&nbsp;{escape(f.named)} <small>sees {escape(f.seen)}</small></div>'
         for f in findings

@@ -185,3 +185,38 @@ class VAE(nn.Module):
         z = torch.cat(parts)
         self.latent_mean.copy_(z.mean((0, 2, 3))[:, None, None])
         self.latent_std.copy_(z.std((0, 2, 3))[:, None, None])
+
+
+class VAESweep(nn.Module):
+    """Small VAEs that differ only in the KL weight they were trained with (notebook 02): `sweep[0.1]` is one of them.
+
+    Weight 0 is a plain autoencoder.
+    """
+
+    def __init__(
+        self,
+        weights: tuple[float, ...] = (0.0, 0.01, 0.1, 1.0, 10.0, 100.0, 1000.0),
+        config: VAEConfig | None = None,
+    ):
+        super().__init__()
+        self.weights, self.config = tuple(weights), config or VAEConfig(widths=(16, 32, 64))
+        self.members = nn.ModuleList(self.fresh() for _ in self.weights)
+
+    def config_dict(self) -> dict:
+        return {"weights": list(self.weights), **asdict(self.config)}
+
+    @classmethod
+    def from_config(cls, config: dict) -> VAESweep:
+        sizes = VAEConfig(widths=tuple(config["widths"]), latent_channels=config["latent_channels"])
+        return cls(tuple(config["weights"]), sizes)
+
+    def fresh(self) -> VAE:
+        """An untrained VAE of the sweep's size."""
+        return VAE(self.config)
+
+    def __getitem__(self, weight: float) -> VAE:
+        if weight not in self.weights:
+            raise KeyError(
+                f"weight: got {weight}; the sweep holds {', '.join(f'{w:g}' for w in self.weights)}"
+            )
+        return self.members[self.weights.index(weight)]

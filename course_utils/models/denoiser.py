@@ -17,8 +17,8 @@ class DenoiserConfig:
     """Sizes of the transformer and of the latent (channels, side) that it works on."""
 
     width: int = 192
-    depth: int = 6
-    heads: int = 6
+    depth: int = 5
+    heads: int = 3
     patch: int = 2
     channels: int = 4
     side: int = 8

@@ -57,9 +57,7 @@ class MLP(nn.Sequential):
     """The transformer's feed-forward half, four times as wide inside."""
 
     def __init__(self, width: int):
-        super().__init__(
-            nn.Linear(width, 4 * width), nn.GELU(approximate="tanh"), nn.Linear(4 * width, width)
-        )
+        super().__init__(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
 
 class Block(nn.Module):

@@ -19,7 +19,7 @@ from torch import nn
 from course_utils import runtime
 from course_utils.diffusion.paths import RectifiedFlow
 from course_utils.diffusion.pipeline import TextToPicture
-from course_utils.models.autoencoder import VAE, Decoder
+from course_utils.models.autoencoder import VAE, Decoder, VAESweep
 from course_utils.models.classifier import Judge
 from course_utils.models.clip import CLIP
 from course_utils.models.denoiser import Denoiser
@@ -30,6 +30,9 @@ MODELS: dict[str, type[nn.Module]] = {
     "judge": Judge,
     "backbone": Backbone,
     "vae": VAE,
+    "kl_sweep": VAESweep,
+    "lpips_decoder": Decoder,
+    "gan_decoder": Decoder,
     "sharp_decoder": Decoder,
     "clip": CLIP,
     "denoiser": Denoiser,
@@ -105,7 +108,7 @@ def load(name: str | Path, device: torch.device | str | None = None) -> nn.Modul
     except (SafetensorError, RuntimeError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path.name} does not fit the course's {about['model']}: {error}") from None
     model = model.eval().requires_grad_(False).to(device or runtime.device())
-    if isinstance(model, VAE | Decoder | Judge):
+    if isinstance(model, VAE | VAESweep | Decoder | Judge):
         model = model.to(memory_format=torch.channels_last)
     return model
 

@@ -30,7 +30,8 @@ class Part:
 
     `loss(generator)` draws a batch with the generator and returns a scalar and numbers to log. `ema` is the
     decay of the averaged weights, which replace the module's own at the end; 0 keeps none.
-    `after_step()` runs after each update (CLIP clamps its scale there).
+    `after_step()` runs after each update (CLIP clamps its scale there). Before step `start` the part rests while
+    others learn (a decoder waits for its discriminator).
     """
 
     module: nn.Module
@@ -41,6 +42,7 @@ class Part:
     weight_decay: float = 0.01
     clip: float = 1.0
     after_step: Callable[[], None] | None = None
+    start: int = 0
 
 
 @dataclass
@@ -174,6 +176,8 @@ def fit(
     for step in range(first, steps):
         logs: dict[str, float | Tensor] = {}
         for part, optimizer, average in zip(parts, optimizers, averages, strict=True):
+            if step < part.start:
+                continue
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(step, steps, part.lr, warmup)
             with accelerator.autocast():
@@ -189,7 +193,7 @@ def fit(
             if part.after_step:
                 part.after_step()
             if average:
-                average.update(part.module, step)
+                average.update(part.module, step - part.start)
             logs |= more
         if (step + 1) % log_every == 0 or step + 1 == steps:
             numbers = {k: float(v) for k, v in logs.items()}

@@ -114,7 +114,7 @@ def test_attention_equals_torchs_own():
 def test_block_equals_torchs_pre_norm_layer():
     ours = Block(32, 4)
     reference = nn.TransformerEncoderLayer(
-        32, 4, 128, dropout=0.0, activation=nn.GELU(approximate="tanh"), batch_first=True, norm_first=True
+        32, 4, 128, dropout=0.0, activation=nn.GELU(), batch_first=True, norm_first=True
     )
     pairs = {
         "self_attn.in_proj_weight": ours.attention.qkv.weight, "self_attn.in_proj_bias": ours.attention.qkv.bias,

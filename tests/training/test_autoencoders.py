@@ -1,0 +1,129 @@
+"""The parts that autoencoder recipes are made of."""
+
+import pytest
+import torch
+
+from course_utils import losses
+from course_utils.datasets.plushies import NAMES, Plushies, to_float
+from course_utils.models.autoencoder import VAE, VAEConfig, VAESweep
+from course_utils.training.autoencoders import decoder_parts, vae_part
+from course_utils.training.batches import draw, draw_look_alikes, held_out, look_alikes
+from course_utils.training.loop import fit
+
+TINY = VAEConfig(widths=(8, 16, 16))
+
+
+@pytest.fixture(scope="module")
+def data():
+    return Plushies(64).in_memory()
+
+
+def tiny_vae():
+    torch.manual_seed(0)
+    return VAE(TINY)
+
+
+def weights(module):
+    return torch.cat([p.detach().flatten().clone() for p in module.parameters()])
+
+
+def test_vae_part_is_the_sum_of_its_two_terms(data):
+    model = tiny_vae()
+    value, logs = vae_part(model, data, 8, kl_weight=0.5).loss(torch.Generator().manual_seed(1))
+    g = torch.Generator().manual_seed(1)
+    x, _ = draw(data, 8, g)
+    posterior = torch.distributions.Normal(*(lambda q: (q.mean, q.std))(model.encode(x)))
+    kl = torch.distributions.kl_divergence(posterior, torch.distributions.Normal(0, 1)).sum((1, 2, 3)).mean()
+    z = posterior.mean + posterior.stddev * torch.randn(posterior.mean.shape, generator=g)
+    squared = 0.5 * (x - model.decode(z)).square().sum((1, 2, 3)).mean()
+    torch.testing.assert_close(value * x[0].numel(), squared + 0.5 * kl, rtol=1e-4, atol=1e-3)
+    assert float(logs["kl"]) == pytest.approx(float(kl.detach()), rel=1e-4)
+
+
+def test_kl_weight_zero_is_a_plain_autoencoder(data):
+    model = tiny_vae()
+    value, _ = vae_part(model, data, 8, kl_weight=0.0).loss(torch.Generator().manual_seed(1))
+    x, _ = draw(data, 8, torch.Generator().manual_seed(1))
+    expected = losses.reconstruction(x, model.decode(model.encode(x).mode())).mean() / x[0].numel()
+    torch.testing.assert_close(value, expected)
+
+
+def test_sweep_gives_members_by_weight_and_says_which_it_has():
+    sweep = VAESweep((0.0, 0.5), TINY)
+    assert sweep[0.5] is sweep.members[1]
+    again = VAESweep.from_config(sweep.config_dict())
+    again.load_state_dict(sweep.state_dict())
+    assert again.weights == (0.0, 0.5)
+    with pytest.raises(KeyError, match="got 0.3; the sweep holds 0, 0.5"):
+        sweep[0.3]
+
+
+@pytest.mark.parametrize(
+    ("perceptual", "adversarial", "parts", "logged"),
+    [
+        (0.0, 0.0, 1, {"l1"}),
+        (0.3, 0.0, 1, {"l1", "lpips"}),
+        (0.0, 1.0, 2, {"l1", "weight"}),
+        (0.3, 1.0, 2, {"l1", "lpips", "weight"}),
+    ],
+)
+def test_decoder_parts_hold_what_is_weighted(data, perceptual, adversarial, parts, logged):
+    model = tiny_vae()
+    found = decoder_parts(model, data, 4, perceptual=perceptual, adversarial=adversarial, delay=1)
+    assert len(found) == parts
+    encoder, decoder = weights(model.encoder), weights(model.decoder)
+    history = fit(found, steps=2, log_every=1)
+    assert logged <= set(history.values)
+    assert torch.equal(weights(model.encoder), encoder)
+    assert not torch.equal(weights(model.decoder), decoder)
+
+
+def test_the_decoder_waits_for_its_discriminator(data):
+    model = tiny_vae()
+    critic, decoder = decoder_parts(model, data, 4, perceptual=0.0, adversarial=1.0, delay=2)
+    before, critic_before = weights(model.decoder), weights(critic.module)
+    decoder.ema = 0.0
+    fit([critic, decoder], steps=2)
+    assert torch.equal(weights(model.decoder), before)
+    assert not torch.equal(weights(critic.module), critic_before)
+
+
+def test_a_gan_that_stops_and_goes_on_ends_where_an_unbroken_one_does(data, tmp_path):
+    def parts():
+        torch.manual_seed(0)
+        model = VAE(TINY)
+        return model, decoder_parts(model, data, 4, perceptual=0.0, adversarial=1.0, delay=1)
+
+    unbroken, both = parts()
+    fit(both, steps=6)
+    state = tmp_path / "gan.safetensors"
+
+    def interrupt(step, steps, logs, preview=None):
+        if step == 5:
+            raise KeyboardInterrupt
+
+    _, both = parts()
+    with pytest.raises(KeyboardInterrupt):
+        fit(both, steps=6, state=state, save_every=3, log_every=1, progress=interrupt)
+    resumed, both = parts()
+    fit(both, steps=6, state=state, save_every=3)
+    torch.testing.assert_close(weights(resumed.decoder), weights(unbroken.decoder), rtol=1e-4, atol=1e-5)
+
+
+def test_look_alikes_agree_in_the_columns_and_fill_the_batch():
+    attributes = held_out(400).attributes
+    groups = look_alikes(attributes, 4, ("fur", "background"))
+    columns = [NAMES.index("fur"), NAMES.index("background")]
+    assert groups
+    assert all(len(attributes[g][:, columns].unique(dim=0)) == 1 and len(g) >= 4 for g in groups)
+    index = draw_look_alikes(groups, 32, 4, torch.Generator().manual_seed(0))
+    for part in index.split(4):
+        assert len(part.unique()) == 4
+        assert len(attributes[part][:, columns].unique(dim=0)) == 1
+
+
+def test_draw_repeats_with_its_seed(data):
+    (x, i), (y, j) = (draw(data, 8, torch.Generator().manual_seed(5)) for _ in range(2))
+    assert torch.equal(i, j)
+    torch.testing.assert_close(x, to_float(data.pictures[i]))
+    assert torch.equal(x, y)
