@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+from accelerate import PartialState
+
 from course_utils import runtime
 from course_utils.training import checkpoints
 from course_utils.training.recipes import RECIPES, budget
@@ -40,6 +42,8 @@ def main(arguments: list[str] | None = None) -> int:
         kept = runtime.cache_dir() / "training" / f"{name}-{asked.profile}-{asked.seed}.safetensors"
         run = budget(name, asked.profile, state=kept, progress=_report(name), **changes)
         model, metrics = RECIPES[name](run, asked.seed)
+        if not PartialState().is_main_process:  # of several processes, one writes
+            continue
         path = asked.out or checkpoints.path_of(name)
         recipe = f"{name} --profile {asked.profile} --steps {run.steps} --seed {asked.seed}"
         checkpoints.save(model, path, name=name, recipe=recipe, metrics=metrics, seed=asked.seed)
