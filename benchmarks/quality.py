@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import sys
 import time
@@ -20,8 +21,8 @@ import torch
 from torch import Tensor
 
 from course_utils import runtime
-from course_utils.datasets.captions import named
-from course_utils.datasets.plushies import NAMES, Plushies, to_float
+from course_utils.datasets.captions import full_caption, named
+from course_utils.datasets.plushies import ATTRIBUTES, NAMES, Plushies, to_float
 from course_utils.evaluation import metrics
 from course_utils.evaluation.judge import accuracy, adherence, open_diversity
 from course_utils.training.checkpoints import load, load_pipeline
@@ -99,6 +100,21 @@ def sharp_part(asked: argparse.Namespace) -> dict:
     return result
 
 
+def recall_ceiling(attributes: Tensor, captions: list[str]) -> float:
+    """Expected recall@1 of an oracle that knows every picture's attributes, since captions leave some out.
+
+    Of the captions that are true of a picture it takes the one that names most (the least likely by chance);
+    where several name as much, it guesses.
+    """
+    asked = torch.stack([named(text) for text in captions])
+    true = ((asked == attributes[:, None]) | (asked < 0)).all(-1)  # (pictures, captions)
+    weight = torch.tensor([math.log(len(ATTRIBUTES[name])) for name in NAMES])
+    told = (asked >= 0).float() @ weight
+    best = torch.where(true, told, -torch.inf).amax(1)
+    equal = (true & (told >= best[:, None] - 1e-4)).sum(1)
+    return float(((told >= best - 1e-4).float() / equal).mean())
+
+
 @torch.no_grad()
 def clip_part(asked: argparse.Namespace) -> dict:
     x, attributes, _ = pictures(asked.pictures)
@@ -106,9 +122,14 @@ def clip_part(asked: argparse.Namespace) -> dict:
     clip = load("clip")
     image = in_chunks(clip.encode_image, x[: asked.captions])
     text = clip.encode_text(captions).cpu()
+    complete = [full_caption(row) for row in attributes[: asked.captions]]
     return {
         "captions": len(captions),
         "recall_at_1": metrics.recall_at_1(image, text, captions),
+        "recall_at_1_of_an_oracle": recall_ceiling(attributes[: asked.captions], captions),
+        "recall_at_1_complete_captions": metrics.recall_at_1(
+            image, clip.encode_text(complete).cpu(), complete
+        ),
         "recall_at_1_text_to_image": metrics.recall_at_1(text, image, captions),
         "zero_shot": metrics.zero_shot(clip, x, attributes),
     }

@@ -161,7 +161,7 @@ def _text(draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, anchor:
 
 def to_png(pictures: Pictures | Image.Image, **how) -> bytes:
     """The tiled pictures as PNG, lossless; `how` goes to `tile`."""
-    return _encode(pictures, how, "PNG")
+    return _encode(pictures, how, "PNG", optimize=True)
 
 
 def to_jpeg(pictures: Pictures | Image.Image, **how) -> bytes:

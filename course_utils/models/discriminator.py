@@ -9,8 +9,9 @@ from torch.nn.utils.parametrizations import spectral_norm
 class PatchDiscriminator(nn.Sequential):
     """(B, 3, 64, 64) → (B, 1, 14, 14) scores; each looks at a patch of 22 × 22 pixels.
 
-    Spectral normalisation bounds the slope of every layer (Miyato et al. 2018), so the hinge loss stays useful
-    however well the discriminator does. No normalisation mixes the pictures of a batch.
+    Spectral normalisation bounds the slope of every layer but the last (Miyato et al. 2018), so the hinge loss stays
+    useful however well the discriminator does. The last layer is free to find the scale at which the hinge bends:
+    fur is faint, and bounded all the way the scores stay near 0. No normalisation mixes the pictures of a batch.
     """
 
     def __init__(self, width: int = 48):
@@ -24,5 +25,5 @@ class PatchDiscriminator(nn.Sequential):
             nn.LeakyReLU(0.2),
             conv(2 * width, 2 * width, 3, 1, 0),  # 14 × 14
             nn.LeakyReLU(0.2),
-            conv(2 * width, 1, 1, 1, 0),
+            nn.Conv2d(2 * width, 1, 1),
         )

@@ -91,6 +91,8 @@ def decoder_parts(
     With `adversarial` 0 there is no discriminator, with `perceptual` 0 no LPIPS.
     """
     decoder = model.decoder.requires_grad_(True)
+    # Texture from a pixel shuffle is a grid of two pixels; what is smooth stays as it was learnt.
+    decoder[-1].coarse.requires_grad_(False)
     distance = lpips_network(load("backbone")) if perceptual else None
     critic = place(PatchDiscriminator()) if adversarial else None
     now: dict[str, Tensor] = {}
@@ -119,9 +121,10 @@ def decoder_parts(
             value, logs["weight"] = value + adversarial * weight * gan, weight
         return value, logs
 
-    options = {"lr": 4e-4, "betas": (0.5, 0.9), "weight_decay": 0.0}
-    parts = [Part(decoder, decoder_loss, ema=0.99, start=delay if critic else 0, **options)]
-    return [Part(critic, critic_loss, **options), *parts] if critic else parts
+    options = {"betas": (0.5, 0.9), "weight_decay": 0.0}
+    parts = [Part(decoder, decoder_loss, lr=4e-4, ema=0.99, start=delay if critic else 0, **options)]
+    # The critic starts from nothing and must stay ahead (two learning rates: Heusel et al. 2017, §2).
+    return [Part(critic, critic_loss, lr=2e-3, **options), *parts] if critic else parts
 
 
 def _decoder(perceptual: float, adversarial: float) -> Callable[..., tuple[nn.Module, dict]]:
@@ -154,9 +157,9 @@ def _decoder(perceptual: float, adversarial: float) -> Callable[..., tuple[nn.Mo
     return recipe
 
 
-sharp_decoder = _decoder(perceptual=0.3, adversarial=1.0)
+sharp_decoder = _decoder(perceptual=0.05, adversarial=1.0)
 """The VAE's decoder, taught to draw fur: L1 + LPIPS + a patch discriminator."""
-lpips_decoder = _decoder(perceptual=0.3, adversarial=0.0)
+lpips_decoder = _decoder(perceptual=0.05, adversarial=0.0)
 """The same without the discriminator, for notebook 03."""
 gan_decoder = _decoder(perceptual=0.0, adversarial=1.0)
 """The same without LPIPS, for notebook 03."""

@@ -42,7 +42,7 @@ BUDGETS: dict[str, dict[str, Budget]] = {
     "judge": {"ci": Budget(256, 5, 32), "cpu": Budget(16_000, 800, 96), "gpu": Budget(60_000, 6_000, 256)},
     "backbone": {"ci": Budget(256, 3, 16), "cpu": Budget(8_000, 400, 64), "gpu": Budget(60_000, 8_000, 256)},
     "vae": {"ci": Budget(256, 4, 16), "cpu": Budget(24_000, 3_000, 32), "gpu": Budget(60_000, 30_000, 64)},
-    "kl_sweep": {"ci": Budget(256, 2, 16), "cpu": Budget(8_000, 600, 32), "gpu": Budget(60_000, 10_000, 64)},
+    "kl_sweep": {"ci": Budget(256, 2, 16), "cpu": Budget(8_000, 500, 32), "gpu": Budget(60_000, 10_000, 64)},
     "lpips_decoder": {
         "ci": Budget(256, 4, 8),
         "cpu": Budget(8_000, 500, 16),
@@ -55,7 +55,7 @@ BUDGETS: dict[str, dict[str, Budget]] = {
     },
     "sharp_decoder": {
         "ci": Budget(256, 4, 8),
-        "cpu": Budget(8_000, 1_200, 16),
+        "cpu": Budget(8_000, 1_000, 16),
         "gpu": Budget(60_000, 20_000, 32),
     },
     "clip": {

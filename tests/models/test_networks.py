@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from course_utils.models.autoencoder import VAE, DiagonalGaussian
+from course_utils.models.autoencoder import VAE, DiagonalGaussian, ToPicture
 from course_utils.models.classifier import Judge, attribute_loss
 from course_utils.models.clip import CLIP, MAX_LOGIT_SCALE
 from course_utils.models.denoiser import Denoiser, DenoiserConfig
@@ -70,6 +70,21 @@ def test_measured_latents_have_unit_scale(pictures):
     z = vae.to_latent(pictures)
     torch.testing.assert_close(z.mean((0, 2, 3)), torch.zeros(4), atol=1e-5, rtol=0)
     torch.testing.assert_close(z.std((0, 2, 3)), torch.ones(4), atol=1e-4, rtol=0)
+
+
+def test_the_last_step_is_a_pixel_shuffle_until_it_has_learnt_detail():
+    torch.manual_seed(0)
+    last, h = ToPicture(8), torch.randn(2, 8, 32, 32)
+    torch.testing.assert_close(last(h), nn.PixelShuffle(2)(last.coarse(h)))
+    nn.init.normal_(last.mix.weight)
+    detail = last(h) - nn.PixelShuffle(2)(last.coarse(h))
+    # Even features that are the same everywhere can draw texture: the pattern brings it.
+    flat = last(torch.ones(1, 8, 32, 32))[0, :, 8:-8, 8:-8]
+    assert detail.abs().mean() > 0.1
+    assert flat.std() > 0.1
+    again = ToPicture(8)
+    again.load_state_dict(last.state_dict())
+    assert torch.equal(again(h), last(h)), "the pattern of noise is part of the class, the same for all"
 
 
 @pytest.mark.parametrize(

@@ -71,10 +71,11 @@ def test_decoder_parts_hold_what_is_weighted(data, perceptual, adversarial, part
     model = tiny_vae()
     found = decoder_parts(model, data, 4, perceptual=perceptual, adversarial=adversarial, delay=1)
     assert len(found) == parts
-    encoder, decoder = weights(model.encoder), weights(model.decoder)
+    encoder, decoder, coarse = map(weights, (model.encoder, model.decoder, model.decoder[-1].coarse))
     history = fit(found, steps=2, log_every=1)
     assert logged <= set(history.values)
     assert torch.equal(weights(model.encoder), encoder)
+    assert torch.equal(weights(model.decoder[-1].coarse), coarse)
     assert not torch.equal(weights(model.decoder), decoder)
 
 
