@@ -11,6 +11,7 @@ from torch import Tensor
 from course_utils.datasets import captions
 from course_utils.datasets.plushies import ATTRIBUTES, NAMES
 from course_utils.lab import plots
+from course_utils.lab.side_by_side import on_all_cores
 
 PROMPT = "a brown bear with a red scarf on a striped sky background"
 SCALES = (0.0, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0)
@@ -102,7 +103,7 @@ class CFGExplorerCore:
     """
 
     def __init__(self, pipeline, judge=None):
-        self.pipeline, self.judge = pipeline, judge
+        self.pipeline, self.judge = on_all_cores(pipeline), judge
 
     def compute(
         self,

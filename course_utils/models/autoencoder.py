@@ -84,19 +84,20 @@ class Upsample(nn.Module):
 
 
 class ToPicture(nn.Module):
-    """Features (B, C, 32, 32) → pictures (B, 3, 64, 64): a pixel shuffle (Shi et al. 2016) plus fine detail.
+    """Features (B, C, 32, 32) → pictures (B, 3, 64, 64): a pixel shuffle (Shi et al. 2016) plus fine light and dark.
 
     The shuffle draws what is smooth; asked for texture, it repeats itself every second pixel. For texture there is a
     fixed pattern of noise, which smooth features let through where they want it (noise inputs: Karras et al. 2019,
-    §3.2; here it is the same in every picture, so that the decoder stays a function). The detail starts at zero, and a decoder
-    trained with L2 has little use for it: noise that doesn't match the picture's costs more than none.
+    §3.2; here the pattern is the same in every picture, so that the decoder stays a function). Texture is added to all
+    three colours alike: as noise in each of them it would be confetti. It starts at zero, and a decoder trained
+    with L2 has little use for it: noise that isn't the picture's own costs more than none.
     """
 
     def __init__(self, channels: int, fine: int = 8):
         super().__init__()
         self.coarse = nn.Conv2d(channels, 12, 3, padding=1)
         self.fine = nn.Conv2d(channels, fine, 3, padding=1)
-        self.mix = nn.Conv2d(2 * fine, 3, 3, padding=1)
+        self.mix = nn.Conv2d(2 * fine, 1, 3, padding=1)
         nn.init.zeros_(self.mix.weight)
         nn.init.zeros_(self.mix.bias)
         pattern = torch.randn(1, fine, 64, 64, generator=torch.Generator().manual_seed(0))

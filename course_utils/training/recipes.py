@@ -55,7 +55,7 @@ BUDGETS: dict[str, dict[str, Budget]] = {
     },
     "sharp_decoder": {
         "ci": Budget(256, 4, 8),
-        "cpu": Budget(8_000, 1_000, 16),
+        "cpu": Budget(8_000, 500, 16),
         "gpu": Budget(60_000, 20_000, 32),
     },
     "clip": {

@@ -1,0 +1,65 @@
+"""A text-to-picture pipeline for a processor's cores: each draws its share of the pictures, from end to end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+from torch import Tensor
+
+from course_utils.diffusion.pipeline import TextToPicture
+from course_utils.diffusion.samplers import Callback
+
+
+class SideBySide(TextToPicture):
+    """The same pictures as `pipeline`'s, up to rounding; a batch is shared out over `threads` threads.
+
+    A small denoiser's layers are too short to be split among cores one by one, least of all from a widget's
+    own thread: there, torch's threads and those of the notebook's main thread get into each other's way.
+    """
+
+    def __init__(self, pipeline: TextToPicture, threads: int):
+        if threads < 1:
+            raise ValueError(f"threads: got {threads}; expected 1 or more")
+        super().__init__(pipeline.vae, pipeline.clip, pipeline.denoiser, pipeline.path)
+        self.threads = threads
+        # In a thread of the pool, a layer is the work of that thread alone.
+        self._pool = ThreadPoolExecutor(threads, "pictures", initializer=torch.set_num_threads, initargs=(1,))
+
+    def _run(
+        self,
+        prompts: Sequence[str],
+        noise: Tensor,
+        generators: list[torch.Generator],
+        guidance_scale: Tensor,
+        steps: int,
+        sampler: str,
+        negative: str,
+        callback: Callback | None,
+        should_stop: Callable[[], bool] | None,
+    ) -> Tensor | None:
+        if callback is not None:  # it wants to see the whole batch
+            return super()._run(
+                prompts, noise, generators, guidance_scale, steps, sampler, negative, callback, should_stop
+            )
+
+        def share(index: list[int]) -> Tensor | None:
+            w = guidance_scale[index] if guidance_scale.ndim else guidance_scale
+            return super(SideBySide, self)._run(
+                [prompts[i] for i in index], noise[index], [generators[i] for i in index],
+                w, steps, sampler, negative, None, should_stop,
+            )  # fmt: skip
+
+        shares = [
+            part.tolist() for part in torch.arange(len(prompts)).tensor_split(self.threads) if len(part)
+        ]
+        drawn = list(self._pool.map(share, shares))
+        return None if any(part is None for part in drawn) else torch.cat(drawn)
+
+
+def on_all_cores(pipeline: TextToPicture, threads: int | None = None) -> TextToPicture:
+    """`pipeline` shared out over the cores if it works on a CPU; one on a GPU, or of another class, as it is."""
+    if type(pipeline) is not TextToPicture or pipeline.device.type != "cpu":
+        return pipeline
+    return SideBySide(pipeline, threads or torch.get_num_threads())
