@@ -1,0 +1,192 @@
+"""Is this machine ready for the course? Each check says what it found and, if something is wrong, how to mend it.
+
+A check is a function without side effects that lasts; what it looks at can be given as an argument, which is how
+the tests break it. `check_all` runs them in the order in which one failure explains the next.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import os
+import socket
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from course_utils import runtime
+from course_utils.training import checkpoints
+
+OLDEST, NEWEST = (3, 10), (3, 13)
+INSTALL = "in the course's folder run `make lab`, or `pip install -r requirements.txt` in this notebook's environment"
+PACKAGES = (
+    "accelerate",
+    "ipywidgets",
+    "jupyterlab",
+    "lpips",
+    "matplotlib",
+    "open_clip_torch",
+    "safetensors",
+    "scikit-image",
+)
+HOSTS = {"weights on the Hugging Face Hub": "huggingface.co", "torchvision's weights": "download.pytorch.org"}
+
+
+@dataclass(frozen=True)
+class Check:
+    """What a check found. `ok` False: something must be mended, and `mend` says how; None: good to know, no more."""
+
+    name: str
+    ok: bool | None
+    found: str
+    mend: str = ""
+
+    @property
+    def mark(self) -> str:
+        return {True: "✓", False: "✗", None: "·"}[self.ok]
+
+
+def python_version(version: Sequence[int] = sys.version_info) -> Check:
+    """Python 3.10 to 3.13, which the course is tested with."""
+    found = f"Python {version[0]}.{version[1]}"
+    if tuple(version[:2]) < OLDEST:
+        return Check(
+            "Python", False, found, "install Python 3.10 or newer, delete the folder .venv, run `make lab`"
+        )
+    if tuple(version[:2]) > NEWEST:
+        return Check("Python", None, f"{found}, newer than what the course was tested with; it may well work")
+    return Check("Python", True, found)
+
+
+def packages(
+    names: Iterable[str] = PACKAGES, version_of: Callable[[str], str] = importlib.metadata.version
+) -> Check:
+    """The packages of requirements.txt, as this kernel sees them."""
+    missing, found = [], []
+    for name in names:
+        try:
+            found.append(f"{name} {version_of(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(name)
+    if missing:
+        return Check("packages", False, f"missing: {', '.join(missing)}", INSTALL)
+    return Check("packages", True, ", ".join(found))
+
+
+def torch_pair(load: Callable[[], object] = lambda: importlib.import_module("torchvision")) -> Check:
+    """torch and torchvision are built for each other: one of torchvision's compiled operators runs."""
+    name, own = "torch and torchvision", torch.__version__.split("+")[0]
+    mend = "they must come from one place: `pip install --upgrade --force-reinstall torch torchvision`, then restart the kernel"
+    try:
+        vision = load()
+        kept = vision.ops.nms(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.ones(1), 0.5)
+    except Exception as error:  # a mismatch shows as ImportError, RuntimeError, OSError or AttributeError
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        return Check(name, False, f"torch {own}; torchvision says: {first}", mend)
+    if kept.tolist() != [0]:
+        return Check(name, False, f"torch {own}; torchvision's operators give wrong answers", mend)
+    return Check(name, True, f"torch {own}, torchvision {vision.__version__.split('+')[0]}")
+
+
+def device() -> Check:
+    """Where the models will run. Any answer is fine; the profile follows it."""
+    kind = runtime.device().type
+    if kind == "cpu":
+        return Check("device", True, f"the CPU, {torch.get_num_threads()} threads: all the course needs")
+    return Check("device", True, {"cuda": "an NVIDIA GPU", "mps": "an Apple GPU"}.get(kind, kind))
+
+
+def chosen_profile() -> Check:
+    """The profile in force; a misspelt COURSE_PROFILE is found here."""
+    try:
+        name = runtime.profile()
+    except ValueError as error:
+        return Check(
+            "profile", False, str(error), "unset COURSE_PROFILE or set it to one of these, restart the kernel"
+        )
+    asked = "as COURSE_PROFILE asks" if os.environ.get("COURSE_PROFILE") else "picked by the device"
+    return Check("profile", True, f"{name}, {asked}")
+
+
+def widgets(version_of: Callable[[str], str] = importlib.metadata.version) -> Check:
+    """Both halves of the widgets: the Python package, and the part that JupyterLab loads in the browser."""
+    try:
+        own, front = version_of("ipywidgets"), version_of("jupyterlab_widgets")
+    except importlib.metadata.PackageNotFoundError as error:
+        return Check(
+            "widgets", False, f"{error.name} is missing", INSTALL + ", then reload the browser's page"
+        )
+    if int(own.split(".")[0]) < 8 or int(front.split(".")[0]) < 3:
+        found = f"ipywidgets {own} and jupyterlab_widgets {front} are too old"
+        return Check(
+            "widgets", False, found, "`pip install --upgrade ipywidgets`, then reload the browser's page"
+        )
+    return Check("widgets", True, f"ipywidgets {own} with jupyterlab_widgets {front}")
+
+
+def cache(folder: Path | None = None) -> Check:
+    """The folder for your own checkpoints can be written to."""
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder or runtime.cache_dir()) as file:
+            file.write(b"course")
+    except OSError as error:
+        mend = "set COURSE_CACHE to a folder that you may write to, and restart the kernel"
+        return Check("cache", False, f"not writable: {error.strerror or error}", mend)
+    return Check("cache", True, "writable")
+
+
+def shipped_checkpoints(load: Callable[[str], object] = checkpoints.load) -> Check:
+    """Every checkpoint of the course is there, whole, and fits the code."""
+    for name in checkpoints.MODELS:
+        try:
+            load(name)
+        except checkpoints.CheckpointError as error:
+            mend = "`git checkout data/checkpoints` brings the course's own back; `make checkpoints` trains them again"
+            return Check("checkpoints", False, str(error), mend)
+    size = sum(entry["bytes"] for entry in checkpoints.manifest().values()) / 1e6
+    return Check("checkpoints", True, f"{len(checkpoints.MODELS)} models, {size:.0f} MB, all whole")
+
+
+def reachable(hosts: dict[str, str] | None = None, seconds: float = 2.0) -> Check:
+    """Which servers answer. Nothing in the course needs one; some notebooks show more with one."""
+
+    def answers(host: str) -> bool:
+        try:
+            with socket.create_connection((host, 443), timeout=seconds):
+                return True
+        except OSError:
+            return False
+
+    hosts = HOSTS if hosts is None else hosts
+    with ThreadPoolExecutor(len(hosts)) as pool:
+        found = dict(zip(hosts, pool.map(answers, hosts.values()), strict=True))
+    there = [name for name, ok in found.items() if ok]
+    if not there:
+        return Check("network", None, "nothing is reachable; the whole course runs offline")
+    return Check(
+        "network", None, f"reachable: {', '.join(there)}; used where a notebook says so, never needed"
+    )
+
+
+def check_all() -> list[Check]:
+    """All checks, in an order in which the first failure is the one to mend first. A few seconds."""
+    return [
+        python_version(), packages(), torch_pair(), device(), chosen_profile(),
+        widgets(), cache(), shipped_checkpoints(), reachable(),
+    ]  # fmt: skip
+
+
+def report(checks: Sequence[Check]) -> str:
+    """A Markdown table of the checks, and below it how to mend what failed."""
+    lines = ["| | | found |", "|---|---|---|"]
+    lines += [f"| {c.mark} | {c.name} | {c.found.replace('|', '/')} |" for c in checks]
+    failed = [c for c in checks if c.ok is False]
+    if not failed:
+        return "\n".join(lines) + "\n\n**Ready.** Nothing needs mending."
+    mends = [f"{i}. **{c.name}**: {c.mend}." for i, c in enumerate(failed, start=1)]
+    return "\n".join([*lines, "", f"**{len(failed)} to mend**, from the top:", "", *mends])
