@@ -1,0 +1,101 @@
+"""What one denoising step costs, in pixels and in latents (notebook 01): work, time and memory.
+
+The denoiser is the course's own transformer. The work is counted by torch's FLOP counter on tensors without data, so
+that counting is instant; time and memory are measured.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from course_utils.models.denoiser import Denoiser, DenoiserConfig
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """One forward for one picture. `flops`: operations, a multiply-add is two; `seconds`: best of a few; `saved`: bytes
+    that a training step keeps between forward and backward, weights not counted."""
+
+    tokens: int
+    flops: int
+    seconds: float
+    saved: int
+
+
+def denoiser_on(channels: int, side: int, patch: int = 2, width: int = 64, depth: int = 2) -> Denoiser:
+    """A small denoiser for inputs (channels, side, side), cut into patches of patch × patch."""
+    if side % patch:
+        raise ValueError(f"side: got {side}; expected a multiple of the patch, {patch}")
+    heads = max(1, width // 64)
+    return Denoiser(DenoiserConfig(width, depth, heads, patch, channels, side))
+
+
+def _inputs(model: Denoiser, on: str) -> tuple[torch.Tensor, ...]:
+    c = model.config
+    z = torch.zeros(1, c.channels, c.side, c.side, device=on)
+    return z, torch.full((1,), 0.5, device=on), torch.zeros(1, c.condition, device=on)
+
+
+def flops(model: Denoiser) -> int:
+    """Operations of one forward for one picture: matrix products and attention; a multiply-add is two."""
+    with torch.device("meta"):
+        shadow = Denoiser(model.config)
+    # The counter knows the plain form of attention on every version of torch; the fused forms do the same products.
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
+        shadow(*_inputs(shadow, "meta"))
+    return counter.get_total_flops()
+
+
+def saved_bytes(model: Denoiser) -> int:
+    """Bytes that autograd keeps for the backward pass of one picture, the model's own weights not counted."""
+    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        # The result is held until all is counted: memory that is freed may be given out again.
+        result = model(*_inputs(model, str(next(model.parameters()).device)))
+    total = sum(kept.values())
+    del result
+    return total
+
+
+@torch.inference_mode()
+def seconds(model: Denoiser, repeats: int = 3) -> float:
+    """Wall time of one forward for one picture, the best of `repeats` after one to warm up."""
+    on = next(model.parameters()).device
+    inputs, best = _inputs(model, str(on)), float("inf")
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        model(*inputs)
+        if on.type == "cuda":
+            torch.cuda.synchronize()
+        best = min(best, time.perf_counter() - start)
+    return best
+
+
+def step_cost(model: Denoiser, repeats: int = 3) -> StepCost:
+    """All three measures of one denoising step."""
+    c = model.config
+    return StepCost((c.side // c.patch) ** 2, flops(model), seconds(model, repeats), saved_bytes(model))
+
+
+def slope(x, y) -> float:
+    """The exponent a of the best power law y ∝ xᵃ: the slope of a straight line through the logarithms."""
+    x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    if x.shape != y.shape or x.size < 2 or (x <= 0).any() or (y <= 0).any():
+        raise ValueError(
+            f"x, y: expected two or more positive numbers each, got {x.tolist()} and {y.tolist()}"
+        )
+    return float(np.polyfit(np.log(x), np.log(y), 1)[0])

@@ -1,0 +1,86 @@
+"""How much of a picture is news? Four measures of redundancy (notebook 01), each computed by a library.
+
+Neighbours that agree, few principal components, few cosine waves, a short file: four views of the same fact, that the
+numbers of a picture are far from independent.
+"""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import torch
+from PIL import Image
+from scipy.fft import dctn
+from torch import Tensor
+
+
+def _batch(x: Tensor, name: str = "x") -> Tensor:
+    if not isinstance(x, Tensor) or x.ndim != 4:
+        came = tuple(getattr(x, "shape", ())) or type(x).__name__
+        raise ValueError(f"{name}: expected a batch (N, C, H, W), got {came}")
+    return x.double()
+
+
+def neighbour_correlation(x: Tensor, distance: int = 1) -> float:
+    """Pearson correlation of numbers that lie `distance` apart, across and down: (N, C, H, W) → [-1, 1].
+
+    All channels and both directions are pooled. 1: each number tells its neighbour; 0: it says nothing about it.
+    """
+    x = _batch(x)
+    if not isinstance(distance, int) or not 1 <= distance < min(x.shape[2:]):
+        raise ValueError(
+            f"distance: got {distance!r}; expected a whole number from 1 to {min(x.shape[2:]) - 1}"
+        )
+    d = distance
+    pairs = [(x[..., :-d], x[..., d:]), (x[..., :-d, :], x[..., d:, :])]
+    a, b = (torch.cat([pair[k].flatten() for pair in pairs]) for k in (0, 1))
+    return float(torch.corrcoef(torch.stack([a, b]))[0, 1])
+
+
+def pca_energy(x: Tensor) -> Tensor:
+    """The share of variance that each principal component holds, the largest first: (N, C, H, W) → (min(N, D),).
+
+    From N pictures at most N - 1 components can be told; use many more pictures than components that matter.
+    """
+    rows = _batch(x).flatten(1)
+    if len(rows) < 2:
+        raise ValueError(f"x: expected two pictures or more, got {len(rows)}")
+    energy = torch.linalg.svdvals(rows - rows.mean(0)).square()
+    return energy / energy.sum()
+
+
+def dct_energy(x: Tensor) -> Tensor:
+    """The share of energy that each cosine wave holds, in each picture the largest first: (N, C, H, W) → (N, C·H·W).
+
+    The waves of the discrete cosine transform (DCT-II, orthonormal) over height and width, by SciPy. The
+    constant wave, the mean of a channel, is left out: it would hide the rest.
+    """
+    waves = dctn(_batch(x).numpy(), axes=(2, 3), norm="ortho")
+    waves[:, :, 0, 0] = 0
+    energy = torch.from_numpy(waves).square().flatten(1)
+    total = energy.sum(1, keepdim=True).clamp_min(1e-12)
+    return (energy / total).sort(dim=1, descending=True).values
+
+
+def coefficients_for(shares: Tensor, share: float = 0.99) -> Tensor:
+    """How many of the largest hold `share` of the whole? (..., D), sorted and summing to 1 → (...), at least 1."""
+    if not 0 < share <= 1:
+        raise ValueError(f"share: got {share}; expected more than 0, at most 1")
+    short = shares.cumsum(-1) < share - 1e-9
+    return (short.sum(-1) + 1).clamp_max(shares.shape[-1])
+
+
+def png_bits_per_pixel(pictures: Tensor) -> Tensor:
+    """The size of each picture as a PNG file, in bits a pixel: uint8 (N, 3, H, W) → (N,). Raw it would be 24.
+
+    PNG is lossless, so this is a bound from above on what the picture tells. Its header of about 60 bytes counts.
+    """
+    if not isinstance(pictures, Tensor) or pictures.dtype != torch.uint8 or pictures.ndim != 4:
+        raise ValueError("pictures: expected a uint8 tensor (N, 3, H, W)")
+    bits = []
+    for picture in pictures.permute(0, 2, 3, 1).numpy():
+        file = io.BytesIO()
+        Image.fromarray(np.ascontiguousarray(picture)).save(file, "png", optimize=True)
+        bits.append(8 * len(file.getvalue()) / (picture.shape[0] * picture.shape[1]))
+    return torch.tensor(bits)

@@ -1,0 +1,54 @@
+"""The cost of a denoising step against counts by hand."""
+
+import pytest
+import torch
+
+from course_utils.evaluation import cost
+
+
+def by_hand(tokens, width, depth, patch_numbers, condition=128):
+    """Multiply-adds of the course's denoiser for one picture, twice."""
+    block = tokens * 12 * width**2 + 2 * tokens**2 * width + 6 * width**2  # layers; attention; modulation
+    ends = 2 * tokens * patch_numbers * width + 2 * width**2  # in and out; the last modulation
+    small = (256 + width) * width + (condition + width) * width  # time and condition
+    return 2 * (depth * block + ends + small)
+
+
+@pytest.mark.parametrize(("channels", "side", "patch"), [(4, 8, 2), (3, 32, 2), (3, 32, 4)])
+def test_flops_are_those_of_a_count_by_hand(channels, side, patch):
+    model = cost.denoiser_on(channels, side, patch)
+    expected = by_hand((side // patch) ** 2, 64, 2, channels * patch**2)
+    assert cost.flops(model) == expected
+
+
+def test_counting_needs_no_memory():
+    assert cost.flops(cost.denoiser_on(3, 256)) > 1e11
+
+
+def test_saved_bytes_grow_with_tokens_and_leave_weights_out():
+    small, large = (cost.saved_bytes(cost.denoiser_on(3, side)) for side in (16, 32))
+    assert 3.5 < large / small < 4.5, "four times the tokens"
+    weights = 4 * sum(p.numel() for p in cost.denoiser_on(3, 16).parameters())
+    assert small < weights
+
+
+def test_a_step_has_all_three_measures():
+    model = cost.denoiser_on(4, 8)
+    found = cost.step_cost(model, repeats=1)
+    assert found.tokens == 16
+    assert found.flops == cost.flops(model)
+    assert 0 < found.seconds < 5
+    assert found.saved > 0
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_the_slope_is_the_exponent_of_a_power_law():
+    x = torch.tensor([32.0, 64, 128, 256])
+    assert cost.slope(x, 3 * x**4) == pytest.approx(4)
+    with pytest.raises(ValueError, match="two or more positive numbers"):
+        cost.slope([1, 2], [0, 1])
+
+
+def test_a_side_that_patches_do_not_fill_is_refused():
+    with pytest.raises(ValueError, match="side: got 9; expected a multiple of the patch, 2"):
+        cost.denoiser_on(3, 9)

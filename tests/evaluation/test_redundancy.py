@@ -1,0 +1,92 @@
+"""Measures of redundancy against cases whose answer is known."""
+
+import io
+
+import pytest
+import torch
+from PIL import Image
+
+from course_utils.evaluation import redundancy
+
+
+def noise(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_noise_knows_nothing_of_its_neighbour_and_a_ramp_everything():
+    assert abs(redundancy.neighbour_correlation(noise(4, 3, 64, 64))) < 0.02
+    ramp = torch.arange(32.0)[:, None] + torch.arange(32.0)
+    assert redundancy.neighbour_correlation(ramp.expand(1, 3, 32, 32)) == pytest.approx(1.0)
+
+
+def test_correlation_of_an_autoregressive_row_is_its_coefficient():
+    """x_i = 0.9 x_{i-1} + noise correlates 0.9 with its neighbour and 0.9³ at distance 3, across; not down."""
+    x = torch.zeros(1, 1, 400, 400)
+    e = noise(1, 1, 400, 400) * (1 - 0.81) ** 0.5
+    x[..., 0] = noise(1, 1, 400, seed=1)
+    for i in range(1, 400):
+        x[..., i] = 0.9 * x[..., i - 1] + e[..., i]
+    assert redundancy.neighbour_correlation(x) == pytest.approx(0.45, abs=0.02)  # the mean of 0.9 and 0
+    assert redundancy.neighbour_correlation(x, 3) == pytest.approx(0.729 / 2, abs=0.02)
+
+
+def test_pca_finds_the_number_of_directions():
+    directions = noise(3, 48)
+    x = (noise(200, 3, seed=1) @ directions).view(200, 3, 4, 4) + 5.0
+    energy = redundancy.pca_energy(x)
+    assert energy.shape == (48,)
+    assert float(energy.sum()) == pytest.approx(1.0)
+    assert float(energy[:3].sum()) == pytest.approx(1.0, abs=1e-9)
+    assert int(redundancy.coefficients_for(energy, 0.999999)) == 3
+
+
+def test_pca_energy_is_scikit_learns_ratio():
+    rows = noise(50, 12)
+    reference = torch.linalg.eigvalsh(torch.cov(rows.double().T)).flip(0)
+    torch.testing.assert_close(redundancy.pca_energy(rows.view(50, 3, 2, 2)), reference / reference.sum())
+
+
+def test_one_cosine_wave_is_one_coefficient_and_noise_needs_nearly_all():
+    n = torch.arange(16.0)
+    wave = torch.cos(torch.pi * (n + 0.5) * 3 / 16).expand(16, 16)[None, None] + 7.0
+    energy = redundancy.dct_energy(wave)
+    assert float(energy[0, 0]) == pytest.approx(1.0)
+    assert redundancy.coefficients_for(energy).tolist() == [1]
+    many = redundancy.coefficients_for(redundancy.dct_energy(noise(2, 1, 32, 32)))
+    assert (many > 0.6 * 1024).all()
+
+
+def test_coefficients_for_counts_the_one_that_reaches_the_share():
+    shares = torch.tensor([[0.5, 0.3, 0.2], [1.0, 0.0, 0.0]])
+    assert redundancy.coefficients_for(shares, 0.5).tolist() == [1, 1]
+    assert redundancy.coefficients_for(shares, 0.51).tolist() == [2, 1]
+    assert redundancy.coefficients_for(shares, 1.0).tolist() == [3, 1]
+
+
+def test_png_bits_are_the_files_own():
+    x = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    x[1] = 77
+    bits = redundancy.png_bits_per_pixel(x)
+    assert float(bits[0]) > 24, "noise cannot be shortened, and the header counts"
+    assert float(bits[1]) < 1
+    file = io.BytesIO()
+    Image.fromarray(x[0].permute(1, 2, 0).numpy()).save(file, "png", optimize=True)
+    assert float(bits[0]) == pytest.approx(8 * file.tell() / 1024)
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (
+            lambda: redundancy.neighbour_correlation(torch.zeros(3, 8, 8)),
+            r"x: expected a batch \(N, C, H, W\)",
+        ),
+        (lambda: redundancy.neighbour_correlation(torch.zeros(1, 3, 8, 8), 8), "distance: got 8"),
+        (lambda: redundancy.pca_energy(torch.zeros(1, 3, 8, 8)), "two pictures or more, got 1"),
+        (lambda: redundancy.coefficients_for(torch.ones(3) / 3, 0.0), "share: got 0.0"),
+        (lambda: redundancy.png_bits_per_pixel(torch.zeros(1, 3, 8, 8)), "expected a uint8 tensor"),
+    ],
+)
+def test_bad_arguments(call, says):
+    with pytest.raises(ValueError, match=says):
+        call()
