@@ -185,8 +185,8 @@ def _background(a: Tensor, u: Tensor, x: Tensor, y: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _draw(a: Tensor, seeds: Tensor, size: int) -> Tensor:
-    """(N, 6) attributes and (N,) seeds → (N, 3, size, size) uint8."""
+def _draw(a: Tensor, seeds: Tensor, fur_seeds: Tensor, size: int) -> Tensor:
+    """(N, 6) attributes, (N,) seeds of everything but the fur, (N,) seeds of the fur → (N, 3, size, size) uint8."""
     axis = (torch.arange(size) + 0.5) * (2.0 / size) - 1.0
     y0, x0 = torch.meshgrid(axis, axis, indexing="ij")
     x0, y0 = x0.expand(len(a), -1, -1), y0.expand(len(a), -1, -1)
@@ -202,7 +202,7 @@ def _draw(a: Tensor, seeds: Tensor, size: int) -> Tensor:
     pixel = (2.0 / size / zoom)[:, None, None]
 
     fur = (FUR[a[:, 1]] + 0.07 * (u[:, 11:14] - 0.5))[:, :, None, None]
-    strands = FUR_STRENGTH * _fur(seeds, size)[:, None]
+    strands = FUR_STRENGTH * _fur(fur_seeds, size)[:, None]
 
     def furry(distance: Tensor, colour: Tensor) -> None:
         shade = (-distance / EDGE_SHADE).clamp(0.0, 1.0)[:, None]
@@ -265,22 +265,30 @@ def check_attributes(attributes: Tensor) -> Tensor:
     return a
 
 
-def render(attributes: Tensor, seeds: Tensor, size: int = 64) -> Tensor:
+def _check_seeds(name: str, seeds: Tensor, n: int) -> Tensor:
+    seeds = torch.as_tensor(seeds, dtype=torch.int64)
+    if seeds.shape != (n,):
+        raise ValueError(
+            f"{name}: got shape {tuple(seeds.shape)}; expected ({n},), one for each row of attributes"
+        )
+    return seeds
+
+
+def render(attributes: Tensor, seeds: Tensor, size: int = 64, fur_seeds: Tensor | None = None) -> Tensor:
     """Draw plushies: (N, 6) attributes and (N,) integer seeds → (N, 3, size, size) uint8.
 
-    The same attributes and seed give the same plushie at every size (32, 64, 128 or 256).
+    The same attributes and seed give the same plushie at every size (32, 64, 128 or 256). With `fur_seeds` (N,),
+    the fur follows these and all else still follows `seeds`: the same plushie in other fur.
     """
     if size not in RESOLUTIONS:
         raise ValueError(f"size: got {size}; expected one of {RESOLUTIONS}")
     a = check_attributes(attributes)
-    seeds = torch.as_tensor(seeds, dtype=torch.int64)
-    if seeds.shape != (len(a),):
-        raise ValueError(
-            f"seeds: got shape {tuple(seeds.shape)}; expected ({len(a)},), one for each row of attributes"
-        )
+    seeds = _check_seeds("seeds", seeds, len(a))
+    fur_seeds = seeds if fur_seeds is None else _check_seeds("fur_seeds", fur_seeds, len(a))
     # Chunks that fit the processor's cache are several times faster than one large batch.
     chunk = max(1, 32 * 64 * 64 // (size * size))
-    drawn = [_draw(a[i : i + chunk], seeds[i : i + chunk], size) for i in range(0, len(a), chunk)]
+    parts = zip(a.split(chunk), seeds.split(chunk), fur_seeds.split(chunk), strict=True)
+    drawn = [_draw(*part, size) for part in parts] if len(a) else []
     return torch.cat(drawn) if drawn else torch.empty(0, 3, size, size, dtype=torch.uint8)
 
 

@@ -7,12 +7,18 @@ tell how a picture was degraded (blurred, noisy, pixelated, ...), so its feature
 
 from __future__ import annotations
 
+import hashlib
+import io
+import urllib.request
 import warnings
+from collections.abc import Mapping
+from http.client import HTTPException
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from course_utils import runtime
 from course_utils.datasets.plushies import ATTRIBUTES
 from course_utils.models.layers import check_pictures
 
@@ -21,6 +27,9 @@ DEGRADATIONS = ("none", "blur", "noise", "pixelated", "grey", "shuffled")
 # torchvision's SqueezeNet is trained on pictures scaled so; lpips scales its input the same way.
 SHIFT = (-0.030, -0.088, -0.188)
 SCALE = (0.458, 0.448, 0.450)
+
+# torchvision's ImageNet weights; the name ends with the first eight digits of the file's SHA-256.
+OFFICIAL_URL = "https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth"
 
 
 def degrade(x: Tensor, kinds: Tensor, generator: torch.Generator) -> Tensor:
@@ -74,15 +83,55 @@ def lpips_network(backbone: Backbone) -> nn.Module:
     over layers. Its learned channel weights belong to the official network and are left out (`lpips=False`).
     Always in eval mode, with frozen weights; gradients flow to the pictures.
     """
+    net = _lpips(dict(backbone.features.named_parameters()), weighted=False)
+    return net.to(next(backbone.parameters()).device)
+
+
+def official_lpips(seconds: float = 3.0) -> nn.Module | None:
+    """`lpips.LPIPS` as published, on SqueezeNet as ImageNet trained it; None where the weights cannot be had.
+
+    The channel weights come with the package. The backbone (5 MB) is fetched once and kept in the course's cache;
+    a server that says nothing for `seconds` counts as out of reach, and a file that is not the published one is
+    not used.
+    """
+    name = OFFICIAL_URL.rsplit("/", 1)[1]
+    file = runtime.cache_dir() / name
+    if file.exists():
+        raw = file.read_bytes()
+    else:
+        try:
+            with urllib.request.urlopen(OFFICIAL_URL, timeout=seconds) as answer:
+                raw = answer.read()
+        except (OSError, HTTPException):
+            return None
+    if not hashlib.sha256(raw).hexdigest().startswith(name.rsplit("-", 1)[1].removesuffix(".pth")):
+        return None
+    if not file.exists():
+        partial = file.with_suffix(".partial")
+        partial.write_bytes(raw)
+        partial.replace(file)
+    weights = torch.load(io.BytesIO(raw), weights_only=True)
+    features = {k.removeprefix("features."): v for k, v in weights.items() if k.startswith("features.")}
+    return _lpips(features, weighted=True).to(runtime.device())
+
+
+def _lpips(features: Mapping[str, Tensor], weighted: bool) -> nn.Module:
     import lpips
 
     with warnings.catch_warnings():
         # lpips still passes torchvision's old `pretrained` argument.
         warnings.simplefilter("ignore")
-        net = lpips.LPIPS(net="squeeze", lpips=False, pnet_rand=True, verbose=False)
-    own = dict(backbone.features.named_parameters())
+        net = lpips.LPIPS(net="squeeze", lpips=weighted, pnet_rand=True, verbose=False)
     with torch.no_grad():
         for name, p in net.net.named_parameters():
             # lpips cuts the features into slices but keeps their numbers: "slice1.0.weight" is "0.weight".
-            p.copy_(own[name.split(".", 1)[1]])
-    return net.eval().requires_grad_(False).to(next(backbone.parameters()).device)
+            p.copy_(features[name.split(".", 1)[1]])
+    return net.eval().requires_grad_(False)
+
+
+def channel_weights(net: nn.Module) -> list[Tensor]:
+    """How much each channel of each layer of an `lpips.LPIPS` counts: (C,) a layer, ones where none were learnt."""
+    if not net.lpips:
+        device = next(net.parameters()).device
+        return [torch.ones(channels, device=device) for channels in net.chns]
+    return [layer.model[-1].weight.flatten() for layer in net.lins]

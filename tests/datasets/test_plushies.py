@@ -67,6 +67,25 @@ def test_fur_is_new_in_every_picture_and_lives_on_the_animal_only():
     assert middle > 8 * corner
 
 
+def test_fur_has_a_seed_of_its_own():
+    a, seeds = sample_attributes(6)
+    assert torch.equal(render(a, seeds, fur_seeds=seeds), render(a, seeds))
+    furs = torch.stack([to_float(render(a, seeds, fur_seeds=seeds + k)) for k in range(1, 9)])
+    spread = furs.std(0).mean(1)
+    # Corners hold no fur and do not change; the middle does.
+    assert float(spread[:, :4, :4].max()) == 0
+    assert bool((spread[:, 28:40, 28:36].mean((1, 2)) > 0.03).all())
+
+
+def test_pictures_keep_their_bytes():
+    """Checkpoints were trained on these very pictures."""
+    a, seeds = sample_attributes(4, "test")
+    assert seeds.tolist() == [1736833618, 4146463987, 3568491650, 1443236557]
+    sums = render(a, seeds).long().sum((1, 2, 3)).tolist()
+    # Other processors round a few bytes otherwise.
+    assert sums == pytest.approx([1228648, 2230415, 2012232, 2107723], abs=200)
+
+
 def test_held_out_combinations_are_a_tenth_and_appear_in_no_other_split():
     held = held_out_combinations()
     assert len(held) == 18
@@ -127,6 +146,10 @@ def test_bytes_and_floats_round_trip():
         (lambda: render(one() + 9, torch.tensor([1])), "species is 9"),
         (lambda: render(torch.zeros(1, 6).long(), torch.tensor([1])), "accessory_colour must be -1"),
         (lambda: render(one(), torch.tensor([1, 2])), r"seeds: got shape \(2,\)"),
+        (
+            lambda: render(one(), torch.tensor([1]), fur_seeds=torch.tensor([1, 2])),
+            r"fur_seeds: got shape \(2,\)",
+        ),
         (lambda: sample_attributes(3, "training"), "split: got 'training'"),
         (lambda: sample_attributes(-1), "n: got -1"),
         (lambda: Plushies(3, size=63), "size: got 63"),
