@@ -164,7 +164,6 @@ class BlindTestWidget:
         self._ask()
 
     def _ask(self) -> None:
-        self.status.value = f"<b>Question {self.core.number + 1}: which one is real?</b>"
         for widget, encoded in zip(self.images, self.core.question().encoded(), strict=True):
             widget.value = encoded
         score = self.core.score
@@ -176,6 +175,7 @@ class BlindTestWidget:
         self.table.value = (
             f"Real picture found, by decoder (half is guessing):<table><tr>{cells}</tr></table>"
         )
+        self.status.value = f"<b>Question {self.core.number + 1}: which one is real?</b>"
 
     def _repr_mimebundle_(self, **_: object) -> dict:
         """Show the widget. The text is for where no widget can be shown."""

@@ -16,9 +16,9 @@ from course_utils.models.vit import patchify, unpatchify
 class DenoiserConfig:
     """Sizes of the transformer and of the latent (channels, side) that it works on."""
 
-    width: int = 192
-    depth: int = 5
-    heads: int = 3
+    width: int = 160
+    depth: int = 4
+    heads: int = 2
     patch: int = 2
     channels: int = 4
     side: int = 8

@@ -65,7 +65,7 @@ BUDGETS: dict[str, dict[str, Budget]] = {
     },
     "denoiser": {
         "ci": Budget(256, 4, 32),
-        "cpu": Budget(24_000, 6_000, 128),
+        "cpu": Budget(24_000, 5_000, 128),
         "gpu": Budget(100_000, 60_000, 512),
     },
 }
