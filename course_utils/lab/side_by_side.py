@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -17,6 +18,8 @@ class SideBySide(TextToPicture):
 
     A small denoiser's layers are too short to be split among cores one by one, least of all from a widget's
     own thread: there, torch's threads and those of the notebook's main thread get into each other's way.
+    The conditions of the last prompts are remembered, as a slider asks for the same prompt again and again; so
+    make a new one when CLIP or the null condition have been trained further.
     """
 
     def __init__(self, pipeline: TextToPicture, threads: int):
@@ -24,8 +27,15 @@ class SideBySide(TextToPicture):
             raise ValueError(f"threads: got {threads}; expected 1 or more")
         super().__init__(pipeline.vae, pipeline.clip, pipeline.denoiser, pipeline.path)
         self.threads = threads
+        self._embed = lru_cache(maxsize=64)(super().embed)
         # In a thread of the pool, a layer is the work of that thread alone.
         self._pool = ThreadPoolExecutor(threads, "pictures", initializer=torch.set_num_threads, initargs=(1,))
+
+    def embed(self, prompt: str) -> Tensor:
+        """The condition of a prompt, (1, D), as the pipeline's. One tensor for all who ask: not to be written to."""
+        if not isinstance(prompt, str):  # which the pipeline refuses, in its own words
+            return super().embed(prompt)
+        return self._embed(prompt)
 
     def _run(
         self,

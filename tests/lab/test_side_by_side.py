@@ -45,6 +45,18 @@ def test_each_picture_keeps_its_own_prompt_and_scale(pipeline):
     )
 
 
+def test_a_prompt_is_embedded_once(pipeline, monkeypatch):
+    asked, encode = [], pipeline.clip.encode_text
+    monkeypatch.setattr(pipeline.clip, "encode_text", lambda texts: asked.append(texts) or encode(texts))
+    shared = SideBySide(pipeline, 1)
+    for w in (0.0, 1.0, 5.0):
+        shared.generate("a bear", 2, w, 1, negative="a cat")
+    assert sorted(asked) == [["a bear"], ["a cat"]]
+    torch.testing.assert_close(shared.embed("a bear"), pipeline.embed("a bear"))
+    with pytest.raises(ValueError, match="prompt"):
+        shared.embed(["a bear"])
+
+
 def test_work_is_shared_and_the_caller_keeps_its_threads(pipeline):
     before, seen = torch.get_num_threads(), set()
 
