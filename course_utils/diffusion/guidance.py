@@ -41,7 +41,7 @@ class ClassifierFreeGuidance:
     def __call__(self, z: Tensor, t: Tensor) -> Tensor:
         """Latents (B, ...) at times (B,) -> the guided velocity (B, ...)."""
         uncond, cond = self.denoiser(*self.prepare(z, t)).chunk(2)
-        return self.combine(uncond, cond)
+        return self.guide(uncond, cond, z, t)
 
     def prepare(self, z: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The denoiser's arguments for both questions at once, in the order [uncond, cond]."""
@@ -55,6 +55,10 @@ class ClassifierFreeGuidance:
         """Start from the unconditional answer and go w times the way to the conditional one."""
         w = over(self.guidance_scale, cond)
         return uncond + w * (cond - uncond)
+
+    def guide(self, uncond: Tensor, cond: Tensor, z: Tensor, t: Tensor) -> Tensor:
+        """The guided velocity from both answers at z, t: what other methods of guidance replace."""
+        return self.combine(uncond, cond)
 
 
 def checked_scale(guidance_scale: float | Tensor, batch: int) -> Tensor:

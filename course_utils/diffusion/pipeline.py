@@ -60,6 +60,7 @@ class TextToPicture:
         seed: int = 0,
         callback: Callback | None = None,
         should_stop: Callable[[], bool] | None = None,
+        guidance: Callable[..., ClassifierFreeGuidance] = ClassifierFreeGuidance,
     ) -> Tensor | None:
         """Pictures (n, 3, H, W) in [-1, 1] of a prompt, or one of each prompt of a list.
 
@@ -70,12 +71,23 @@ class TextToPicture:
         callback: called as `callback(step, z, prediction)` after each step, see `samplers`; the tensors are
             inference tensors, to look at and not to differentiate.
         should_stop: asked before each forward; as soon as it says True the work ends and None is returned.
+        guidance: the method, called as `guidance(denoiser, cond, guidance_scale, negative)`, where negative
+            is None for ''; see `guidance_methods.methods`.
         """
         prompts = _one_for_each(prompt, n)
         guidance_scale = checked_scale(guidance_scale, len(prompts))
         noise, generators = self.noise(len(prompts), seed), _generators(len(prompts), seed, later=True)
         return self._run(
-            prompts, noise, generators, guidance_scale, steps, sampler, negative, callback, should_stop
+            prompts,
+            noise,
+            generators,
+            guidance_scale,
+            steps,
+            sampler,
+            negative,
+            callback,
+            should_stop,
+            guidance,
         )
 
     def strip(
@@ -116,6 +128,7 @@ class TextToPicture:
         negative: str,
         callback: Callback | None,
         should_stop: Callable[[], bool] | None,
+        guidance: Callable[..., ClassifierFreeGuidance] = ClassifierFreeGuidance,
     ) -> Tensor | None:
         if sampler not in SAMPLERS:
             raise ValueError(f"sampler is {sampler!r}; expected one of {', '.join(SAMPLERS)}")
@@ -124,7 +137,8 @@ class TextToPicture:
         embeddings = {text: self.embed(text) for text in {*prompts, negative}}  # each text once
         with torch.inference_mode():
             cond = torch.cat([embeddings[text] for text in prompts])
-            guided = ClassifierFreeGuidance(self.denoiser, cond, guidance_scale, embeddings[negative])
+            away = embeddings[negative] if negative.strip() else None
+            guided = guidance(self.denoiser, cond, guidance_scale, away)
 
             def model(z: Tensor, t: Tensor) -> Prediction:
                 if should_stop and should_stop():

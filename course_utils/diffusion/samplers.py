@@ -37,7 +37,7 @@ def euler(
     model: Model, z: Tensor, times: Tensor, generator: Generators = None, callback: Callback | None = None
 ) -> Tensor:
     """Follow the velocity in straight steps: z_s = z_t + (s − t) v. First order, one forward a step."""
-    for i, t, s in _steps(times, z):
+    for i, t, s in step_pairs(times, z):
         prediction = model(z, t.expand(len(z)))
         z = z + (s - t) * prediction.velocity
         if callback:
@@ -52,7 +52,7 @@ def heun(
 
     Karras et al. 2022, algorithm 1; as there, the step that ends in data is Euler's.
     """
-    for i, t, s in _steps(times, z):
+    for i, t, s in step_pairs(times, z):
         prediction = model(z, t.expand(len(z)))
         velocity = prediction.velocity
         if times[i + 1] > 0:
@@ -80,7 +80,7 @@ def ddim(
     """
     if not 0 <= eta <= 1:
         raise ValueError(f"eta is {eta}; expected 0 (deterministic) to 1 (DDPM)")
-    for i, t, s in _steps(times, z):
+    for i, t, s in step_pairs(times, z):
         prediction = model(z, t.expand(len(z)))
         path, z0 = prediction.path, prediction.z0
         alpha, sigma = path.alpha(s), path.sigma(s)
@@ -100,7 +100,7 @@ def ddpm(
 
     The variance is the posterior's (their σ² = β̃). In the last step, into data, it is 0.
     """
-    for i, t, s in _steps(times, z):
+    for i, t, s in step_pairs(times, z):
         prediction = model(z, t.expand(len(z)))
         mean, std = prediction.path.posterior(z, prediction.z0, t, s)
         z = mean + std * noise_like(z, generator)
@@ -124,7 +124,7 @@ def noise_like(z: Tensor, generator: Generators) -> Tensor:
     return torch.cat([noise_like(row, g) for row, g in zip(z.split(1), generator, strict=True)])
 
 
-def _steps(times: Tensor, z: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
+def step_pairs(times: Tensor, z: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
     """(step, t, s) with t > s neighbours in `times`, () tensors in the dtype and on the device of z."""
     if times.ndim != 1 or len(times) < 2:
         raise ValueError(f"times has shape {tuple(times.shape)}; expected (steps + 1,) with 1 step or more")

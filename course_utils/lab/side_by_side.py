@@ -9,6 +9,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from course_utils.diffusion.guidance import ClassifierFreeGuidance
 from course_utils.diffusion.pipeline import TextToPicture
 from course_utils.diffusion.samplers import Callback
 
@@ -48,17 +49,19 @@ class SideBySide(TextToPicture):
         negative: str,
         callback: Callback | None,
         should_stop: Callable[[], bool] | None,
+        guidance: Callable[..., ClassifierFreeGuidance] = ClassifierFreeGuidance,
     ) -> Tensor | None:
         if callback is not None:  # it wants to see the whole batch
             return super()._run(
-                prompts, noise, generators, guidance_scale, steps, sampler, negative, callback, should_stop
-            )
+                prompts, noise, generators, guidance_scale, steps, sampler, negative, callback, should_stop,
+                guidance,
+            )  # fmt: skip
 
         def share(index: list[int]) -> Tensor | None:
             w = guidance_scale[index] if guidance_scale.ndim else guidance_scale
             return super(SideBySide, self)._run(
                 [prompts[i] for i in index], noise[index], [generators[i] for i in index],
-                w, steps, sampler, negative, None, should_stop,
+                w, steps, sampler, negative, None, should_stop, guidance,
             )  # fmt: skip
 
         shares = [

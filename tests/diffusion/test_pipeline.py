@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from course_utils.diffusion.guidance_methods import LimitedInterval, methods
 from course_utils.diffusion.paths import RectifiedFlow
 from course_utils.diffusion.pipeline import TextToPicture
-from course_utils.diffusion.samplers import SAMPLERS
+from course_utils.diffusion.samplers import SAMPLERS, time_grid
 
 
 class Clip(nn.Module):
@@ -201,3 +202,21 @@ def test_refusals_of_strip(pipeline):
         pipeline.noise(0, seed=1)
     with pytest.raises(ValueError, match="prompt is None"):
         pipeline.strip(None, [1])
+
+
+def test_every_method_of_guidance_can_take_the_place_of_cfg(pipeline):
+    """By name; with the default it is CFG, and each other one makes another picture of the same noise."""
+    plain = pipeline.generate("a bear", 2, 8.0, steps=6)
+    named = methods(pipeline.path, time_grid(6), weak=lambda z, t, cond: 0.5 * pipeline.denoiser(z, t, cond))
+    for name, guidance in named.items():
+        pictures = pipeline.generate("a bear", 2, 8.0, steps=6, guidance=guidance)
+        assert pictures.isfinite().all()
+        assert torch.equal(pictures, plain) == (name == "CFG"), name
+
+
+def test_interval_asks_less_and_autoguidance_takes_no_negative(pipeline):
+    pipeline.generate("a bear", 2, 8.0, steps=10, guidance=LimitedInterval)  # 0.2 < t <= 0.8
+    assert pipeline.denoiser.batches == [2] * 2 + [4] * 6 + [2] * 2
+    auto = methods(pipeline.path, time_grid(2), weak=pipeline.denoiser)["autoguidance"]
+    with pytest.raises(ValueError, match="negative"):
+        pipeline.generate("a bear", 2, 8.0, steps=2, negative="a hat", guidance=auto)
