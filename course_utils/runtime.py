@@ -21,7 +21,8 @@ class Sizes:
     """How much of everything a profile takes. One row a profile, in `SIZES`; nothing else branches on it.
 
     `pictures`: pictures held in memory. `steps`: optimiser steps of the live training. `batch`: its batch.
-    `samples`: prompts behind a plotted point. `width`, `depth`: the live denoiser's.
+    `samples`: prompts behind a plotted point. `width`, `depth`: the live denoiser's. `seconds`: what each rival may
+    train in an experiment at equal time.
     """
 
     pictures: int
@@ -30,12 +31,13 @@ class Sizes:
     samples: int
     width: int
     depth: int
+    seconds: float
 
 
 SIZES = {
-    "ci": Sizes(pictures=256, steps=8, batch=32, samples=16, width=64, depth=2),
-    "cpu": Sizes(pictures=6000, steps=600, batch=128, samples=96, width=160, depth=4),
-    "gpu": Sizes(pictures=40000, steps=6000, batch=256, samples=512, width=256, depth=6),
+    "ci": Sizes(pictures=256, steps=8, batch=32, samples=16, width=64, depth=2, seconds=0.5),
+    "cpu": Sizes(pictures=6000, steps=600, batch=128, samples=96, width=160, depth=4, seconds=36.0),
+    "gpu": Sizes(pictures=40000, steps=6000, batch=256, samples=512, width=256, depth=6, seconds=36.0),
 }
 
 

@@ -1,4 +1,4 @@
-"""Attribute classifiers. The judge sees finished pictures and is used for evaluation only."""
+"""Attribute classifiers. The judge sees finished pictures and is used for evaluation only; the ViT is for lessons."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from course_utils.datasets.plushies import ATTRIBUTES, NAMES
 from course_utils.models.layers import check_pictures, conv_norm_act
+from course_utils.models.vit import ViT
 
 
 class Judge(nn.Module):
@@ -53,10 +54,36 @@ class Judge(nn.Module):
     @torch.no_grad()
     def predict(self, x: Tensor) -> Tensor:
         """The likeliest value of each attribute: (B, 6) int64, -1 for the colour of no accessory."""
-        rows = torch.stack([logits.argmax(1) for logits in self(x).values()], dim=1)
-        nothing = rows[:, NAMES.index("accessory")] == ATTRIBUTES["accessory"].index("nothing")
-        rows[nothing, NAMES.index("accessory_colour")] = -1
-        return rows
+        return likeliest(self(x))
+
+
+class AttributeViT(nn.Module):
+    """A vision transformer that names attributes: a linear head an attribute on the class token's state."""
+
+    side = 64
+
+    def __init__(self, stem: nn.Module, tokens: int, width: int = 128, depth: int = 3, heads: int = 4):
+        super().__init__()
+        self.vit = ViT(stem, tokens, width, depth, heads)
+        self.heads = nn.ModuleDict({name: nn.Linear(width, len(v)) for name, v in ATTRIBUTES.items()})
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Pictures (B, 3, 64, 64) in [-1, 1] → logits (B, K) for each attribute."""
+        h = self.vit(check_pictures(x, "x", self.side))
+        return {name: head(h) for name, head in self.heads.items()}
+
+    @torch.no_grad()
+    def predict(self, x: Tensor) -> Tensor:
+        """The likeliest value of each attribute: (B, 6) int64, -1 for the colour of no accessory."""
+        return likeliest(self(x))
+
+
+def likeliest(logits: dict[str, Tensor]) -> Tensor:
+    """The likeliest value of each attribute: (B, 6) int64, -1 for the colour of no accessory."""
+    rows = torch.stack([logits[name].argmax(1) for name in NAMES], dim=1)
+    nothing = rows[:, NAMES.index("accessory")] == ATTRIBUTES["accessory"].index("nothing")
+    rows[nothing, NAMES.index("accessory_colour")] = -1
+    return rows
 
 
 def attribute_loss(logits: dict[str, Tensor], attributes: Tensor) -> Tensor:

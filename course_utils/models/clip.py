@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_utils.models.layers import check_pictures
+from course_utils.models.layers import check_pictures, conv_norm_act
 from course_utils.models.text import TextTransformer, last_token
 from course_utils.models.tokenizer import Tokenizer
 from course_utils.models.vit import ConvStem, ViT
@@ -29,22 +29,49 @@ class CLIPConfig:
     heads: int = 4
 
 
+class ConvTower(nn.Module):
+    """A convolutional image tower, as CLIP's first ones were: pictures (B, 3, 64, 64) → (B, width).
+
+    The last feature map is looked at twice, as the judge does: what is there (maximum), and roughly where (4×4 means).
+    """
+
+    def __init__(self, width: int, channels: int = 32):
+        super().__init__()
+        c1, c2, c4 = channels, 2 * channels, 4 * channels
+        self.body = nn.Sequential(
+            conv_norm_act(3, c1, 2),
+            conv_norm_act(c1, c2, 2),
+            conv_norm_act(c2, c2),
+            conv_norm_act(c2, c4, 2),
+            conv_norm_act(c4, c4),
+        )
+        self.mix = nn.Sequential(nn.Linear(17 * c4, width), nn.SiLU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.body(x)  # (B, 4 · channels, 8, 8)
+        return self.mix(torch.cat([F.adaptive_avg_pool2d(h, 4).flatten(1), h.amax((2, 3))], dim=1))
+
+
 class CLIP(nn.Module):
     """A text tower and an image tower with a projection each; embeddings have unit length.
 
+    `image`: another image tower in the place of the ViT behind convolutions, pictures (B, 3, 64, 64) →
+    (B, image_width), such as a `ConvTower`. Checkpoints know the ViT alone.
     `logit_scale` is the logarithm of 1/temperature; `clamp_scale` keeps it in [0, ln 100] after each step.
     """
 
     side = 64
 
-    def __init__(self, tokenizer: Tokenizer, config: CLIPConfig | None = None):
+    def __init__(
+        self, tokenizer: Tokenizer, config: CLIPConfig | None = None, image: nn.Module | None = None
+    ):
         super().__init__()
         self.config, self.tokenizer = config or CLIPConfig(), tokenizer
         c = self.config
         self.text = TextTransformer(
             tokenizer.vocab_size, tokenizer.context_length, c.text_width, c.text_depth, c.heads
         )
-        self.image = ViT(ConvStem(c.image_width), 16, c.image_width, c.image_depth, c.heads)
+        self.image = image or ViT(ConvStem(c.image_width), 16, c.image_width, c.image_depth, c.heads)
         self.text_projection = nn.Linear(c.text_width, c.embedding, bias=False)
         self.image_projection = nn.Linear(c.image_width, c.embedding, bias=False)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))

@@ -45,12 +45,24 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
+    def queries_keys_values(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What each token asks for, offers and passes on: (B, L, D) → three times (B, heads, L, D / heads)."""
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        return q, k, v
+
     def forward(self, x: Tensor) -> Tensor:
-        q, k, v = (
-            self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        )  # each (B, heads, L, d)
+        q, k, v = self.queries_keys_values(x)
         y = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
         return self.out(y.transpose(1, 2).flatten(2))
+
+    def weights(self, x: Tensor) -> Tensor:
+        """How much token i takes from token j: (B, heads, L, L), each row sums to 1. For looking at only."""
+        q, k, _ = self.queries_keys_values(x)
+        scores = q @ k.mT / q.shape[-1] ** 0.5
+        if self.causal:
+            later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=x.device).triu(1)
+            scores = scores.masked_fill(later, -math.inf)
+        return scores.softmax(-1)
 
 
 class MLP(nn.Sequential):

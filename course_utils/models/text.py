@@ -28,11 +28,14 @@ class TextTransformer(nn.Module):
     def context_length(self) -> int:
         return len(self.position_embedding)
 
-    def forward(self, tokens: Tensor) -> Tensor:
+    def embed(self, tokens: Tensor) -> Tensor:
+        """What enters the first block: each token's vector plus its position's, (B, L) → (B, L, width)."""
         if tokens.ndim != 2 or tokens.shape[1] > self.context_length:
             raise ValueError(f"tokens: expected (B, L ≤ {self.context_length}), got {tuple(tokens.shape)}")
-        x = self.token_embedding(tokens) + self.position_embedding[: tokens.shape[1]]
-        return self.norm(self.blocks(x))
+        return self.token_embedding(tokens) + self.position_embedding[: tokens.shape[1]]
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.norm(self.blocks(self.embed(tokens)))
 
 
 def last_token(states: Tensor, tokens: Tensor, end_id: int) -> Tensor:

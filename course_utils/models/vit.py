@@ -73,7 +73,10 @@ class ViT(nn.Module):
         self.blocks = nn.Sequential(*(Block(width, heads) for _ in range(depth)))
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def embed(self, x: Tensor) -> Tensor:
+        """What enters the first block: the class token, then each patch with its position, (B, 1 + L, width)."""
         patches = self.stem(x) + self.position_embedding
-        x = torch.cat([self.class_token.expand(len(x), -1, -1), patches], dim=1)
-        return self.norm(self.blocks(x)[:, 0])
+        return torch.cat([self.class_token.expand(len(x), -1, -1), patches], dim=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.blocks(self.embed(x))[:, 0])
