@@ -1,0 +1,139 @@
+"""What can be asked of two towers without training: prompts for classes, and sentences that ought to be told apart.
+
+`class_prompts` makes equally many texts for every value of an attribute, so that they can be embedded as one tensor
+(classes, texts, D). The rest tests what contrastive embeddings are known to be weak at: which colour belongs to which
+thing, the order of words, negation and counting (Yuksekgonul et al. 2023; Thrush et al. 2022).
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from course_utils.datasets.captions import SYNONYMS, describe, full_caption
+from course_utils.datasets.plushies import ATTRIBUTES, check_attributes, to_float
+from course_utils.evaluation.metrics import zero_shot_prompts
+
+
+def class_prompts(name: str, templates: Sequence[str] | None = None) -> list[list[str]]:
+    """For each value of attribute `name`, the same number of texts.
+
+    `templates` hold {} for the value and may hold {animal} and {worn}, which take every species and every accessory.
+    Left out, the texts are those of `evaluation.metrics.zero_shot`, synonyms included; values with fewer texts repeat
+    them all equally often, which leaves their mean as it is.
+    """
+    if name not in ATTRIBUTES:
+        raise ValueError(f"name: got {name!r}; expected one of {', '.join(ATTRIBUTES)}")
+    if templates is None:
+        rows = [zero_shot_prompts(name, value) for value in ATTRIBUTES[name]]
+        length = math.lcm(*(len(texts) for texts in rows))
+        return [texts * (length // len(texts)) for texts in rows]
+    if not templates or any("{}" not in t for t in templates):
+        raise ValueError(f"templates: got {templates!r}; expected one or more, each with {{}} for the value")
+    words = [SYNONYMS[name][value][0] for value in ATTRIBUTES[name]]
+    return [[_mended(text) for template in templates for text in _filled(template, word)] for word in words]
+
+
+def _filled(template: str, word: str) -> list[str]:
+    animals = ATTRIBUTES["species"] if "{animal}" in template else ("",)
+    worn = ATTRIBUTES["accessory"][1:] if "{worn}" in template else ("",)
+    return [template.format(word, animal=animal, worn=w) for animal in animals for w in worn]
+
+
+def _mended(text: str) -> str:
+    """The article that fits: "an elephant", "glasses" without one."""
+    text = re.sub(r"\ba (?=elephant)", "an ", text)
+    return re.sub(r"\ba ((?:\w+ )?(?:glasses|spectacles))", r"\1", text)
+
+
+def swapped_colours(row: Tensor) -> str:
+    """The full caption with the colours of fur and accessory exchanged: "a red bear with a brown hat"."""
+    a = _worn(row)
+    text = full_caption(row)
+    return _mended(
+        re.sub(
+            rf"\b({a['fur']}|{a['accessory_colour']})\b",
+            lambda m: a["accessory_colour"] if m[0] == a["fur"] else a["fur"],
+            text,
+            count=2,
+        )
+    )
+
+
+def other_colour(row: Tensor, seed: int = 0) -> str:
+    """The full caption with another colour for the accessory: a plain lie, to compare the subtle ones with."""
+    a = _worn(row)
+    others = [c for c in ATTRIBUTES["accessory_colour"] if c != a["accessory_colour"]]
+    wrong = random.Random(f"{seed} {row.tolist()}").choice(others)
+    return full_caption(row).replace(f"{a['accessory_colour']} {a['accessory']}", f"{wrong} {a['accessory']}")
+
+
+def shuffled_words(row: Tensor, seed: int = 0) -> str:
+    """The words of the full caption in a random order that is not the right one."""
+    words = full_caption(row).replace(",", "").split()
+    rng, mixed = random.Random(f"{seed} {row.tolist()}"), list(words)
+    while mixed == words:
+        rng.shuffle(mixed)
+    return " ".join(mixed)
+
+
+def _worn(row: Tensor) -> dict[str, str]:
+    a = describe(row)
+    if a.get("accessory", "nothing") == "nothing" or "fur" not in a or "accessory_colour" not in a:
+        raise ValueError(
+            f"row: got {row.tolist()}; expected a plushie that wears something, all attributes set"
+        )
+    return a
+
+
+@torch.no_grad()
+def prefers_truth(
+    encode_text: Callable[[list[str]], Tensor], image_emb: Tensor, true: Sequence[str], false: Sequence[str]
+) -> tuple[float, float]:
+    """(share of pictures nearer to their true sentence than to the false one, mean difference of the two cosines).
+
+    image_emb (N, D) unit vectors, N sentences each; `encode_text` gives unit vectors (N, D). A tie counts half.
+    """
+    if not len(image_emb) or len(true) != len(image_emb) or len(false) != len(image_emb):
+        raise ValueError(
+            f"true, false: expected {len(image_emb)} sentences each, one a picture, got {len(true)} and {len(false)}"
+        )
+    a, b = (
+        (image_emb * encode_text(list(texts)).to(image_emb.device)).sum(1).float() for texts in (true, false)
+    )
+    right = (a > b).float() + 0.5 * (a == b).float()
+    return float(right.mean()), float((a - b).mean())
+
+
+def side_by_side(pictures: Tensor, count: int) -> Tensor:
+    """`count` (1 to 4) plushies in one picture: uint8 (N · count, 3, 64, 64) → (N, 3, 64, 64) in [-1, 1].
+
+    Each is drawn at half size into a quarter of the picture; free quarters stay grey. So one differs from several in
+    number, and not in size.
+    """
+    if not 1 <= count <= 4:
+        raise ValueError(f"count: got {count}; expected 1 to 4")
+    if len(pictures) % count or pictures.shape[1:] != (3, 64, 64) or pictures.dtype != torch.uint8:
+        raise ValueError(
+            f"pictures: got {pictures.dtype} {tuple(pictures.shape)}; expected uint8 (a multiple of {count}, 3, 64, 64)"
+        )
+    half = torch.nn.functional.avg_pool2d(to_float(pictures), 2).unflatten(0, (-1, count))
+    canvas = torch.zeros(len(half), 3, 64, 64)
+    for k in range(count):
+        y, x = 32 * (k // 2), 32 * (k % 2)
+        canvas[:, :, y : y + 32, x : x + 32] = half[:, k]
+    return canvas
+
+
+def with_and_without(attributes: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows (N, 6) with an accessory → (the same rows, the same rows with nothing on)."""
+    rows = check_attributes(attributes)
+    rows = rows[rows[:, 2] > 0]
+    bare = rows.clone()
+    bare[:, 2], bare[:, 3] = 0, -1
+    return rows, bare

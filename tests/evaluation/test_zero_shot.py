@@ -1,0 +1,125 @@
+"""Prompts for classes, and the sentences that ought to be told apart: what they say, and what they refuse."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from course_utils.datasets.captions import named
+from course_utils.datasets.plushies import ATTRIBUTES, NAMES, sample_attributes
+from course_utils.evaluation import zero_shot as z
+from course_utils.evaluation.metrics import zero_shot_prompts
+
+ROW = torch.tensor([0, 5, 1, 0, 1, 0])  # a blue bear, red hat, plain mint
+
+
+@pytest.fixture(scope="module")
+def rows():
+    attributes, _ = sample_attributes(60, "test")
+    return z.with_and_without(attributes)[0]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_class_has_equally_many_texts_and_they_name_it(name):
+    prompts = z.class_prompts(name)
+    assert len(prompts) == len(ATTRIBUTES[name])
+    assert len({len(texts) for texts in prompts}) == 1
+    for value, texts in enumerate(prompts):
+        assert all(int(named(text)[NAMES.index(name)]) == value for text in texts)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_repeating_leaves_the_mean_of_the_course_s_prompts_as_it_is(name):
+    for value, texts in zip(ATTRIBUTES[name], z.class_prompts(name), strict=True):
+        once = zero_shot_prompts(name, value)
+        assert {texts.count(text) / len(texts) for text in once} == {once.count(once[0]) / len(once)}
+
+
+def test_own_templates_are_filled():
+    assert z.class_prompts("species", ["{}", "a {}"])[5] == ["elephant", "an elephant"]
+    assert z.class_prompts("accessory", ["a bear with a {}"])[4] == ["a bear with glasses"]
+    assert len(z.class_prompts("fur", ["a {} {animal}"])[0]) == 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("size",), "name: got 'size'"),
+        (("fur", ["a bear"]), "templates: got"),
+        (("fur", []), "templates: got"),
+    ],
+)
+def test_bad_questions_are_refused(arguments, says):
+    with pytest.raises(ValueError, match=says):
+        z.class_prompts(*arguments)
+
+
+def test_colours_are_swapped_and_nothing_else():
+    assert z.swapped_colours(ROW) == "a red bear with a blue hat on a plain mint background"
+    glasses = torch.tensor([5, 0, 4, 2, 3, 1])
+    assert z.swapped_colours(glasses) == "a yellow elephant with brown glasses on a striped night background"
+
+
+def test_a_lie_changes_the_accessory_s_colour_alone(rows):
+    for row in rows:
+        told = named(z.other_colour(row))
+        column = NAMES.index("accessory_colour")
+        assert int(told[column]) != int(row[column])
+        told[column] = row[column]
+        assert torch.equal(told, row)
+
+
+def test_shuffled_words_are_the_same_words_in_another_order(rows):
+    for row in rows[:10]:
+        text, mixed = z.full_caption(row), z.shuffled_words(row)
+        assert mixed != text
+        assert sorted(mixed.split()) == sorted(text.split())
+        assert mixed == z.shuffled_words(row), "a function of the row"
+
+
+def test_a_plushie_without_accessory_has_no_colours_to_swap():
+    with pytest.raises(ValueError, match="expected a plushie that wears something"):
+        z.swapped_colours(torch.tensor([0, 0, 0, -1, 0, 0]))
+
+
+def test_the_share_that_prefers_the_truth():
+    vectors = {"yes": [1.0, 0.0], "no": [0.0, 1.0]}
+
+    def encode(texts):
+        return torch.tensor([vectors[t] for t in texts])
+
+    half = 0.5**0.5
+    images = torch.tensor([[1.0, 0.0], [0.0, 1.0], [half, half], [0.6, 0.8]])
+    share, difference = z.prefers_truth(encode, images, ["yes"] * 4, ["no"] * 4)
+    assert share == pytest.approx(1.5 / 4)  # one right, two wrong, one tie
+    assert difference == pytest.approx((1 - 1 + 0 - 0.2) / 4, abs=1e-6)
+    with pytest.raises(ValueError, match="expected 4 sentences each"):
+        z.prefers_truth(encode, images, ["yes"], ["no"])
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_as_many_are_drawn_as_asked_for(count):
+    pictures = torch.randint(0, 256, (2 * count, 3, 64, 64), dtype=torch.uint8)
+    crowd = z.side_by_side(pictures, count)
+    assert crowd.shape == (2, 3, 64, 64)
+    quarters = crowd.unfold(2, 32, 32).unfold(3, 32, 32).permute(0, 2, 3, 1, 4, 5).flatten(1, 2)
+    used = quarters.flatten(2).abs().amax(2) > 0
+    assert used.sum(1).tolist() == [count, count]
+    expected = F.avg_pool2d(pictures[:1].float() / 127.5 - 1, 2)[0]
+    torch.testing.assert_close(quarters[0, 0], expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("shape", "count", "says"), [((4, 3, 64, 64), 5, "count"), ((3, 3, 64, 64), 2, "pictures"), ((4, 3, 32, 32), 2, "pictures")]
+)  # fmt: skip
+def test_crowds_that_cannot_be_drawn_are_refused(shape, count, says):
+    with pytest.raises(ValueError, match=f"{says}: got"):
+        z.side_by_side(torch.zeros(shape, dtype=torch.uint8), count)
+
+
+def test_with_and_without_differ_in_the_accessory_alone():
+    attributes, _ = sample_attributes(50, "test")
+    worn, bare = z.with_and_without(attributes)
+    assert len(worn) == int((attributes[:, 2] > 0).sum())
+    assert torch.equal(worn[:, [0, 1, 4, 5]], bare[:, [0, 1, 4, 5]])
+    assert bool((worn[:, 2] > 0).all())
+    assert bare[:, 2:4].unique(dim=0).tolist() == [[0, -1]]
