@@ -141,7 +141,7 @@ def test_attribute_vit_learns_one_batch(stem, tokens):
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
     assert losses[-1] < 0.5 * losses[0]
     found = model.predict(x)
     assert found.shape == (8, 6)
