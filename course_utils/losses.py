@@ -88,6 +88,22 @@ def flow_matching(
     return (predicted - path.velocity(z0, eps, t)).square().flatten(1).sum(1)
 
 
+def noise_prediction(
+    denoiser: Callable[[Tensor, Tensor, Tensor], Tensor],
+    path,
+    z0: Tensor,
+    cond: Tensor,
+    t: Tensor,
+    eps: Tensor,
+) -> Tensor:
+    """‖ε̂(z_t, t, cond) − ε‖², summed over a latent: z0, eps (B, ...), cond (B, D), t (B,) -> (B,).
+
+    DDPM's simple loss (Ho et al. 2020, eq. 14). A model that says 0 pays 1 for each number.
+    """
+    _same_shape(z0=z0, eps=eps)
+    return (denoiser(path.add_noise(z0, eps, t), t, cond) - eps).square().flatten(1).sum(1)
+
+
 def _same_shape(**pair: Tensor) -> None:
     """Broadcasting would turn a forgotten axis into a wrong number; say it instead."""
     (a, x), (b, y) = pair.items()

@@ -36,7 +36,7 @@ class Sizes:
 
 SIZES = {
     "ci": Sizes(pictures=256, steps=8, batch=32, samples=16, width=64, depth=2, seconds=0.5),
-    "cpu": Sizes(pictures=6000, steps=600, batch=128, samples=96, width=160, depth=4, seconds=36.0),
+    "cpu": Sizes(pictures=6000, steps=600, batch=128, samples=96, width=160, depth=3, seconds=36.0),
     "gpu": Sizes(pictures=40000, steps=6000, batch=256, samples=512, width=256, depth=6, seconds=36.0),
 }
 

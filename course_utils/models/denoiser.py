@@ -17,7 +17,7 @@ class DenoiserConfig:
     """Sizes of the transformer and of the latent (channels, side) that it works on."""
 
     width: int = 160
-    depth: int = 4
+    depth: int = 3
     heads: int = 2
     patch: int = 2
     channels: int = 4

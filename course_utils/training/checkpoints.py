@@ -36,6 +36,8 @@ MODELS: dict[str, type[nn.Module]] = {
     "sharp_decoder": Decoder,
     "clip": CLIP,
     "denoiser": Denoiser,
+    "diffusion": Denoiser,
+    "weak_denoiser": Denoiser,
 }
 
 

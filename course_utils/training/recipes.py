@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from course_utils import losses, runtime
 from course_utils.datasets.plushies import NAMES, Plushies, PlushieTensors, render, to_float
-from course_utils.diffusion.paths import RectifiedFlow
+from course_utils.diffusion.paths import RectifiedFlow, VariancePreserving
 from course_utils.models.autoencoder import VAE
 from course_utils.models.classifier import Judge, attribute_loss
 from course_utils.models.clip import CLIP
-from course_utils.models.denoiser import Denoiser
+from course_utils.models.denoiser import Denoiser, DenoiserConfig
 from course_utils.models.perceptual import DEGRADATIONS, Backbone, degrade
 from course_utils.models.tokenizer import Tokenizer
 from course_utils.training import autoencoders
@@ -65,8 +65,18 @@ BUDGETS: dict[str, dict[str, Budget]] = {
     },
     "denoiser": {
         "ci": Budget(256, 4, 32),
-        "cpu": Budget(24_000, 5_000, 128),
+        "cpu": Budget(24_000, 5_000, 256),
         "gpu": Budget(100_000, 60_000, 512),
+    },
+    "diffusion": {
+        "ci": Budget(256, 4, 32),
+        "cpu": Budget(24_000, 5_000, 256),
+        "gpu": Budget(100_000, 60_000, 512),
+    },
+    "weak_denoiser": {
+        "ci": Budget(256, 4, 32),
+        "cpu": Budget(24_000, 1_000, 128),
+        "gpu": Budget(100_000, 6_000, 512),
     },
 }
 """Optimiser steps and data by recipe and profile. `cpu` is what trained the checkpoints that ship, on two cores."""
@@ -199,6 +209,44 @@ def latents_and_conditions(n: int, model: VAE, towers: CLIP, seed: int = 0) -> t
     return torch.cat(latents).contiguous(), conditions.view(n, CAPTION_VARIANTS, -1)
 
 
+@torch.no_grad()
+def picture_embeddings(n: int, towers: CLIP, seed: int = 0) -> Tensor:
+    """What CLIP says of the same n pictures themselves, (N, D): the condition of a reference picture."""
+    source = Plushies(n, seed=seed)
+    return torch.cat(
+        [
+            in_chunks(
+                lambda x: towers.encode_image(to_float(x)), render(source.attributes[i], source.seeds[i])
+            )
+            for i in torch.arange(n).split(2048)
+        ]
+    )
+
+
+def text_and_picture_conditions(n: int, model: VAE, towers: CLIP, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Latents (N, 4, 8, 8) with the captions' embeddings and, for a third of the draws, the picture's own.
+
+    CLIP's texts and pictures live in two separate parts of its space, so a denoiser that is to follow both
+    must have seen both.
+    """
+    latents, conditions = latents_and_conditions(n, model, towers, seed)
+    own = picture_embeddings(n, towers, seed)[:, None].expand(-1, CAPTION_VARIANTS // 2, -1)
+    return latents, torch.cat([conditions, own], 1)
+
+
+def draw_training_pairs(
+    model: Denoiser, latents: Tensor, conditions: Tensor, batch: int, g: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """z0 (B, 4, 8, 8), a condition of each, (B, D), null in a tenth of them, and noise eps like z0."""
+    device = next(model.parameters()).device
+    index = torch.randint(len(latents), (batch,), generator=g)
+    variant = torch.randint(conditions.shape[1], (batch,), generator=g)
+    z0, c = latents[index].to(device), conditions[index, variant].to(device)
+    eps = torch.randn(z0.shape, generator=g).to(device)
+    dropped = (torch.rand(batch, generator=g) < CONDITION_DROPOUT).to(device)
+    return z0, torch.where(dropped[:, None], model.null, c), eps
+
+
 def denoiser_loss(
     model: Denoiser, latents: Tensor, conditions: Tensor, batch: int, g: torch.Generator
 ) -> Tensor:
@@ -206,38 +254,59 @@ def denoiser_loss(
 
     Times are logit-normal (Esser et al. 2024, §3.1): the middle of the path, where most is decided, comes oftenest.
     """
-    device = next(model.parameters()).device
-    index = torch.randint(len(latents), (batch,), generator=g)
-    variant = torch.randint(conditions.shape[1], (batch,), generator=g)
-    z0, c = latents[index].to(device), conditions[index, variant].to(device)
-    eps = torch.randn(z0.shape, generator=g).to(device)
-    t = torch.randn(batch, generator=g).sigmoid().to(device)
-    dropped = (torch.rand(batch, generator=g) < CONDITION_DROPOUT).to(device)
-    c = torch.where(dropped[:, None], model.null, c)
+    z0, c, eps = draw_training_pairs(model, latents, conditions, batch, g)
+    t = torch.randn(batch, generator=g).sigmoid().to(z0.device)
     # Summed over a latent by `flow_matching`; per number here, which suits the optimiser's defaults.
     return losses.flow_matching(model, RectifiedFlow(), z0, c, t, eps).mean() / z0[0].numel()
 
 
-def denoiser(budget: Budget, seed: int = 0) -> tuple[Denoiser, dict]:
-    """The diffusion transformer: rectified flow in the VAE's latents, conditioned on CLIP's caption embedding."""
+def diffusion_loss(
+    model: Denoiser, latents: Tensor, conditions: Tensor, batch: int, g: torch.Generator
+) -> Tensor:
+    """One batch of DDPM's training (Ho et al. 2020, algorithm 1): name the noise, at a time drawn evenly."""
+    z0, c, eps = draw_training_pairs(model, latents, conditions, batch, g)
+    t = torch.rand(batch, generator=g).to(z0.device)
+    return losses.noise_prediction(model, VariancePreserving(), z0, c, t, eps).mean() / z0[0].numel()
+
+
+def _train_denoiser(
+    budget: Budget, seed: int, loss_of: Callable[..., Tensor], config: DenoiserConfig
+) -> tuple[Denoiser, dict]:
     torch.manual_seed(seed)
-    latents, conditions = latents_and_conditions(budget.pictures, load("vae"), load("clip"), seed)
-    model = Denoiser().to(runtime.device())
+    towers, autoencoder = load("clip"), load("vae")
+    latents, conditions = text_and_picture_conditions(budget.pictures, autoencoder, towers, seed)
+    model = Denoiser(config).to(runtime.device())
 
     def loss(g: torch.Generator) -> tuple[Tensor, dict]:
-        value = denoiser_loss(model, latents, conditions, budget.batch, g)
+        value = loss_of(model, latents, conditions, budget.batch, g)
         return value, {"loss": value.detach()}
 
     fit(
-        Part(model, loss, lr=1e-3, ema=0.9995, weight_decay=0.0),
+        Part(model, loss, lr=1.5e-3, ema=0.9995, weight_decay=0.0),
         steps=budget.steps, seed=seed, progress=budget.progress, state=budget.state,
     )  # fmt: skip
     n = 1024 if budget.steps > 100 else 64
-    held, wanted = latents_and_conditions(n, load("vae"), load("clip"), seed + 1)
+    held, wanted = text_and_picture_conditions(n, autoencoder, towers, seed + 1)
     with torch.no_grad():
         g = runtime.generator(seed + 1)
-        value = sum(denoiser_loss(model, held, wanted, 256, g) for _ in range(8)) / 8
+        value = sum(loss_of(model, held, wanted, 256, g) for _ in range(8)) / 8
     return model, {"loss": float(value)}
+
+
+def denoiser(budget: Budget, seed: int = 0) -> tuple[Denoiser, dict]:
+    """The diffusion transformer: rectified flow in the VAE's latents, conditioned on CLIP's embedding of a caption
+    or of a picture. It predicts velocities."""
+    return _train_denoiser(budget, seed, denoiser_loss, DenoiserConfig())
+
+
+def diffusion(budget: Budget, seed: int = 0) -> tuple[Denoiser, dict]:
+    """The same transformer with the same budget, trained as DDPM was: it predicts noise, on `VariancePreserving`."""
+    return _train_denoiser(budget, seed, diffusion_loss, DenoiserConfig())
+
+
+def weak_denoiser(budget: Budget, seed: int = 0) -> tuple[Denoiser, dict]:
+    """The denoiser smaller and trained for less: the bad version of itself that autoguidance moves away from."""
+    return _train_denoiser(budget, seed, denoiser_loss, DenoiserConfig(width=96, depth=2))
 
 
 RECIPES: dict[str, Callable[..., tuple[nn.Module, dict]]] = {
@@ -250,6 +319,8 @@ RECIPES: dict[str, Callable[..., tuple[nn.Module, dict]]] = {
     "sharp_decoder": autoencoders.sharp_decoder,
     "clip": clip,
     "denoiser": denoiser,
+    "diffusion": diffusion,
+    "weak_denoiser": weak_denoiser,
 }
 """Every recipe, in an order in which each finds what it builds on."""
 
