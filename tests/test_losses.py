@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from course_utils import losses
-from course_utils.diffusion.paths import Cosine, RectifiedFlow
+from course_utils.diffusion.paths import Cosine, RectifiedFlow, VariancePreserving
 
 
 def randn(*shape, seed=0):
@@ -109,6 +109,24 @@ def test_first_loss_of_the_rectified_flow_is_twice_the_latents_size():
         lambda z, t, c: 0 * z, RectifiedFlow(), z0, None, torch.full((4096,), 0.5), eps
     )
     assert loss.mean().item() == pytest.approx(2 * 16, rel=0.02)
+
+
+def test_noise_prediction_is_ddpms_simple_loss():
+    path = VariancePreserving()
+    z0, eps, t = randn(3, 4, 2, 2), randn(3, 4, 2, 2, seed=1), torch.tensor([0.0, 0.3, 1.0])
+    seen = {}
+
+    def silent(z_t, at, c):
+        seen.update(z_t=z_t, t=at, cond=c)
+        return torch.zeros_like(z_t)
+
+    loss = losses.noise_prediction(silent, path, z0, "condition", t, eps)
+    torch.testing.assert_close(loss, (eps**2).sum((1, 2, 3)))
+    alpha_bar = path.alpha_bar(t)[:, None, None, None]
+    torch.testing.assert_close(seen["z_t"], alpha_bar.sqrt() * z0 + (1 - alpha_bar).sqrt() * eps)
+    assert seen["t"] is t
+    assert seen["cond"] == "condition"
+    assert losses.noise_prediction(lambda *_: eps, path, z0, None, t, eps).max() == 0
 
 
 @pytest.mark.parametrize("loss", [losses.reconstruction, losses.kl])

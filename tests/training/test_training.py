@@ -9,12 +9,19 @@ from safetensors.torch import save_file
 from torch import nn
 
 from course_utils import runtime
+from course_utils.datasets.plushies import Plushies
 from course_utils.models.denoiser import Denoiser, DenoiserConfig
 from course_utils.training import __main__ as command
 from course_utils.training import checkpoints
 from course_utils.training.checkpoints import CheckpointError
 from course_utils.training.loop import Averaged, Part, ema_decay, fit, learning_rate
-from course_utils.training.recipes import BUDGETS, RECIPES, denoiser_loss
+from course_utils.training.recipes import (
+    BUDGETS,
+    RECIPES,
+    denoiser_loss,
+    diffusion_loss,
+    text_and_picture_conditions,
+)
 
 SMALL = DenoiserConfig(width=32, depth=1, heads=2, condition=16)
 
@@ -115,6 +122,32 @@ def test_condition_dropout_replaces_whole_rows_by_null():
     assert 0.08 < is_null.float().mean() < 0.12
     known = {tuple(c) for c in conditions.flatten(0, 1).tolist()}
     assert all(tuple(c) in known for c in seen[0][~is_null].tolist())
+
+
+@pytest.mark.parametrize("loss_of", [denoiser_loss, diffusion_loss])
+def test_a_model_that_says_0_pays_the_closed_form(loss_of):
+    """Latents of variance 1: the velocity of the rectified flow has variance 2, the noise 1."""
+    model = Denoiser(SMALL)  # a fresh one says 0
+    latents, conditions = torch.randn(512, 4, 8, 8), torch.randn(512, 3, 16)
+    with torch.no_grad():
+        value = loss_of(model, latents, conditions, 512, torch.Generator().manual_seed(0))
+    assert float(value) == pytest.approx(2.0 if loss_of is denoiser_loss else 1.0, rel=0.02)
+
+
+def test_conditions_of_texts_and_pictures_belong_to_their_latent():
+    vae, clip = checkpoints.load("vae"), checkpoints.load("clip")
+    latents, conditions = text_and_picture_conditions(6, vae, clip, seed=3)
+    source = Plushies(6, seed=3)
+    assert latents.shape == (6, 4, 8, 8)
+    assert conditions.shape == (6, 6, 128)
+    x = torch.stack([source[i]["picture"] for i in range(6)])
+    with torch.no_grad():
+        torch.testing.assert_close(latents, vae.to_latent(x), atol=1e-4, rtol=0)
+        torch.testing.assert_close(conditions[:, 4], clip.encode_image(x), atol=1e-4, rtol=0)
+        torch.testing.assert_close(
+            conditions[:, 1], clip.encode_text([source.caption(i, 1) for i in range(6)]), atol=1e-4, rtol=0
+        )
+    assert torch.equal(conditions[:, 4], conditions[:, 5])
 
 
 def test_budgets_cover_every_recipe_and_profile():
