@@ -1,4 +1,4 @@
-"""From a prompt to pictures: text tower, guided sampler, decoder."""
+"""From a prompt or a reference picture to pictures: a tower of CLIP, guided sampler, decoder."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from numbers import Integral
 import torch
 from torch import Tensor, nn
 
+from course_utils.diffusion.conditions import slerp
 from course_utils.diffusion.guidance import ClassifierFreeGuidance, checked_scale
 from course_utils.diffusion.paths import Path, Prediction
 from course_utils.diffusion.samplers import SAMPLERS, Callback, noise_like, time_grid
+from course_utils.models.layers import check_pictures
 
 
 class Stopped(Exception):
@@ -45,13 +47,34 @@ class TextToPicture:
             embedding = self.clip.encode_text([prompt]) if prompt.strip() else self.denoiser.null[None]
         return embedding.detach().to(self.device).clone()
 
+    def embed_picture(self, picture: Tensor) -> Tensor:
+        """The conditions of reference pictures (B, 3, 64, 64) in [-1, 1]: CLIP's embeddings, (B, D)."""
+        check_pictures(picture, "picture", self.clip.side)
+        with torch.inference_mode():
+            embedding = self.clip.encode_image(picture.to(self.device))
+        return embedding.clone()
+
+    def condition(self, prompt: str = "", picture: Tensor | None = None, share: float = 0.5) -> Tensor:
+        """The condition (1, D) of a prompt, of a reference picture (1, 3, 64, 64), or of a mixture of the two.
+
+        share: how much of the mixture is the picture's, from 0 to 1, along the sphere; it counts only where
+        there are both. Neither is the null condition.
+        """
+        text = self.embed(prompt)
+        if picture is None:
+            return text
+        seen = self.embed_picture(picture)
+        if len(seen) != 1:
+            raise ValueError(f"picture holds {len(seen)} pictures; expected 1")
+        return slerp(text, seen, share) if prompt.strip() else seen
+
     def noise(self, n: int, seed: int) -> Tensor:
         """The start of n pictures, (n, C, h, w) ~ N(0, 1). Picture i's depends on seed and i alone."""
         return noise_like(torch.empty(n, *self.latent_shape), _generators(n, seed)).to(self.device)
 
     def generate(
         self,
-        prompt: str | Sequence[str],
+        prompt: str | Sequence[str] | Tensor,
         n: int | None = None,
         guidance_scale: float | Tensor = 3.0,
         steps: int = 20,
@@ -64,6 +87,7 @@ class TextToPicture:
     ) -> Tensor | None:
         """Pictures (n, 3, H, W) in [-1, 1] of a prompt, or one of each prompt of a list.
 
+        prompt: text, texts, or conditions (n, D) as `condition` makes them.
         n: how many, 4 by default; of a list of prompts as many as there are.
         guidance_scale: w (0 unconditional, 1 conditional), or a tensor (n,) with one for each picture.
         negative: what to move away from; '' is the null condition.
@@ -74,25 +98,16 @@ class TextToPicture:
         guidance: the method, called as `guidance(denoiser, cond, guidance_scale, negative)`, where negative
             is None for ''; see `guidance_methods.methods`.
         """
-        prompts = _one_for_each(prompt, n)
-        guidance_scale = checked_scale(guidance_scale, len(prompts))
-        noise, generators = self.noise(len(prompts), seed), _generators(len(prompts), seed, later=True)
+        cond = self._conditions(prompt, n)
+        guidance_scale = checked_scale(guidance_scale, len(cond))
+        noise, generators = self.noise(len(cond), seed), _generators(len(cond), seed, later=True)
         return self._run(
-            prompts,
-            noise,
-            generators,
-            guidance_scale,
-            steps,
-            sampler,
-            negative,
-            callback,
-            should_stop,
-            guidance,
+            cond, noise, generators, guidance_scale, steps, sampler, negative, callback, should_stop, guidance
         )
 
     def strip(
         self,
-        prompt: str,
+        prompt: str | Tensor,
         scales: Sequence[float],
         n: int = 1,
         steps: int = 20,
@@ -100,26 +115,47 @@ class TextToPicture:
         negative: str = "",
         seed: int = 0,
         should_stop: Callable[[], bool] | None = None,
+        guidance: Callable[..., ClassifierFreeGuidance] = ClassifierFreeGuidance,
     ) -> Tensor | None:
         """The same n noises at every w of `scales`, in one batch: (len(scales), n, 3, H, W) in [-1, 1].
 
+        prompt: text, or the condition of all of them, (1, D).
         Row k is what `generate(prompt, n, scales[k], ...)` gives, up to rounding.
         """
         if not isinstance(scales, Sequence | Tensor) or len(scales) == 0:
             raise ValueError(f"scales is {scales!r}; expected a list of guidance scales, 1 or more")
         rows = len(scales)
-        prompts = _one_for_each(_checked_text("prompt", prompt), _checked_count(n)) * rows
+        if isinstance(prompt, Tensor):
+            cond = self._conditions(prompt, 1).expand(_checked_count(n), -1)
+        else:
+            cond = self._conditions(_checked_text("prompt", prompt), _checked_count(n))
         guidance_scale = checked_scale(scales, rows).repeat_interleave(n)
         noise = self.noise(n, seed).repeat(rows, 1, 1, 1)
         generators = [g for _ in range(rows) for g in _generators(n, seed, later=True)]
         pictures = self._run(
-            prompts, noise, generators, guidance_scale, steps, sampler, negative, None, should_stop
-        )
+            cond.repeat(rows, 1), noise, generators, guidance_scale, steps, sampler, negative, None, should_stop,
+            guidance,
+        )  # fmt: skip
         return None if pictures is None else pictures.unflatten(0, (rows, n))
+
+    def _conditions(self, prompt: str | Sequence[str] | Tensor, n: int | None) -> Tensor:
+        """A condition for each picture, (n, D): of texts, each embedded once, or as they were given."""
+        if not isinstance(prompt, Tensor):
+            prompts = _one_for_each(prompt, n)
+            embeddings = {text: self.embed(text) for text in set(prompts)}
+            return torch.cat([embeddings[text] for text in prompts])
+        width = len(self.denoiser.null)
+        if prompt.ndim != 2 or not len(prompt) or prompt.shape[1] != width or not prompt.is_floating_point():
+            raise ValueError(f"prompt: expected conditions (n, {width}), got {tuple(prompt.shape)}")
+        if not bool(prompt.isfinite().all()):
+            raise ValueError("prompt: expected finite conditions, got NaN or infinity")
+        if n is not None and n != len(prompt):
+            raise ValueError(f"n is {n}; expected {len(prompt)}, one picture for each condition")
+        return prompt.to(self.device)
 
     def _run(
         self,
-        prompts: Sequence[str],
+        cond: Tensor,
         noise: Tensor,
         generators: list[torch.Generator],
         guidance_scale: Tensor,
@@ -134,10 +170,8 @@ class TextToPicture:
             raise ValueError(f"sampler is {sampler!r}; expected one of {', '.join(SAMPLERS)}")
         times = time_grid(steps)
         _checked_text("negative", negative)
-        embeddings = {text: self.embed(text) for text in {*prompts, negative}}  # each text once
+        away = self.embed(negative) if negative.strip() else None
         with torch.inference_mode():
-            cond = torch.cat([embeddings[text] for text in prompts])
-            away = embeddings[negative] if negative.strip() else None
             guided = guidance(self.denoiser, cond, guidance_scale, away)
 
             def model(z: Tensor, t: Tensor) -> Prediction:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 
@@ -40,7 +40,7 @@ class SideBySide(TextToPicture):
 
     def _run(
         self,
-        prompts: Sequence[str],
+        cond: Tensor,
         noise: Tensor,
         generators: list[torch.Generator],
         guidance_scale: Tensor,
@@ -53,20 +53,18 @@ class SideBySide(TextToPicture):
     ) -> Tensor | None:
         if callback is not None:  # it wants to see the whole batch
             return super()._run(
-                prompts, noise, generators, guidance_scale, steps, sampler, negative, callback, should_stop,
+                cond, noise, generators, guidance_scale, steps, sampler, negative, callback, should_stop,
                 guidance,
             )  # fmt: skip
 
         def share(index: list[int]) -> Tensor | None:
             w = guidance_scale[index] if guidance_scale.ndim else guidance_scale
             return super(SideBySide, self)._run(
-                [prompts[i] for i in index], noise[index], [generators[i] for i in index],
+                cond[index], noise[index], [generators[i] for i in index],
                 w, steps, sampler, negative, None, should_stop, guidance,
             )  # fmt: skip
 
-        shares = [
-            part.tolist() for part in torch.arange(len(prompts)).tensor_split(self.threads) if len(part)
-        ]
+        shares = [part.tolist() for part in torch.arange(len(cond)).tensor_split(self.threads) if len(part)]
         drawn = list(self._pool.map(share, shares))
         return None if any(part is None for part in drawn) else torch.cat(drawn)
 

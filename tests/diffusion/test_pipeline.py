@@ -23,6 +23,11 @@ class Clip(nn.Module):
         ]
         return nn.functional.normalize(torch.stack(rows), dim=1)
 
+    side = 64
+
+    def encode_image(self, x):
+        return nn.functional.normalize(x[:, :, :2, 0].flatten(1), dim=1)
+
 
 class Denoiser(nn.Module):
     config = SimpleNamespace(channels=4, side=8)
@@ -191,6 +196,63 @@ def test_refusals_name_the_argument(pipeline, changes, message):
     assert pipeline.denoiser.batches == [], "nothing was computed"
 
 
+def picture(seed, n=1):
+    return torch.rand(n, 3, 64, 64, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def test_conditions_in_the_place_of_a_prompt(pipeline):
+    text = pipeline.generate("a bear", 3, 4.0, steps=4, seed=2)
+    cond = pipeline.condition("a bear").expand(3, -1)
+    assert torch.equal(pipeline.generate(cond, guidance_scale=4.0, steps=4, seed=2), text)
+    rows = pipeline.strip("a bear", [1, 4], n=3, steps=4, seed=2)
+    assert torch.equal(pipeline.strip(cond[:1], [1, 4], n=3, steps=4, seed=2), rows)
+    seen = pipeline.embed_picture(picture(0, 2))
+    assert not torch.equal(pipeline.generate(seen, steps=4), pipeline.generate("a bear", 2, steps=4))
+
+
+def test_condition_of_text_picture_and_both(pipeline):
+    x = picture(0)
+    text, seen = pipeline.embed("a bear"), pipeline.embed_picture(x)
+    assert torch.equal(pipeline.condition("a bear"), text)
+    assert torch.equal(pipeline.condition("", x), seen)
+    assert torch.equal(pipeline.condition(), pipeline.denoiser.null[None])
+    torch.testing.assert_close(pipeline.condition("a bear", x, 0.0), text)
+    torch.testing.assert_close(pipeline.condition("a bear", x, 1.0), seen)
+    torch.testing.assert_close(
+        pipeline.condition("a bear", x, 0.5), nn.functional.normalize(text + seen, dim=1)
+    )
+    assert not seen.is_inference()
+
+
+def test_refusals_of_conditions_and_pictures(pipeline):
+    good = pipeline.condition("a bear")
+    for bad, message in [
+        (good[0], r"expected conditions \(n, 6\), got \(6,\)"),
+        (good[:, :5], r"got \(1, 5\)"),
+        (good[:0], r"got \(0, 6\)"),
+        (good.long(), "expected conditions"),
+        (good * float("nan"), "expected finite"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            pipeline.generate(bad)
+    with pytest.raises(ValueError, match="n is 4; expected 1"):
+        pipeline.generate(good, 4)
+    with pytest.raises(ValueError, match="n is 1; expected 2"):
+        pipeline.strip(good.expand(2, -1), [1])
+    for bad, message in [
+        (picture(0)[0], "picture: expected pictures"),
+        (picture(0)[:, :, ::2], "64×64"),
+        (3 * picture(0), r"\[-1, 1\]"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            pipeline.embed_picture(bad)
+    with pytest.raises(ValueError, match="picture holds 2 pictures; expected 1"):
+        pipeline.condition("a bear", picture(0, 2))
+    with pytest.raises(ValueError, match="share is 2"):
+        pipeline.condition("a bear", picture(0), 2)
+    assert pipeline.denoiser.batches == [], "nothing was computed"
+
+
 def test_refusals_of_strip(pipeline):
     for bad, message in [([], "scales is"), (3.0, "scales is 3.0"), ([1, -2], "guidance_scale")]:
         with pytest.raises(ValueError, match=message):
@@ -212,6 +274,8 @@ def test_every_method_of_guidance_can_take_the_place_of_cfg(pipeline):
         pictures = pipeline.generate("a bear", 2, 8.0, steps=6, guidance=guidance)
         assert pictures.isfinite().all()
         assert torch.equal(pictures, plain) == (name == "CFG"), name
+        rows = pipeline.strip("a bear", [8.0], n=2, steps=6, guidance=guidance)
+        assert torch.equal(rows[0], pictures), name
 
 
 def test_interval_asks_less_and_autoguidance_takes_no_negative(pipeline):
