@@ -1,4 +1,4 @@
-"""What one denoising step costs, in pixels and in latents (notebook 01): work, time and memory.
+"""What one denoising step costs, in pixels and in latents (notebook 01) or guided (06): work, time and memory.
 
 The denoiser is the course's own transformer. The work is counted by torch's FLOP counter on tensors without data, so
 that counting is instant; time and memory are measured.
@@ -7,11 +7,16 @@ that counting is instant; time and memory are measured.
 from __future__ import annotations
 
 import time
+import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from course_utils.models.denoiser import Denoiser, DenoiserConfig
@@ -83,6 +88,57 @@ def seconds(model: Denoiser, repeats: int = 3) -> float:
             torch.cuda.synchronize()
         best = min(best, time.perf_counter() - start)
     return best
+
+
+def median_seconds(function: Callable[[], object], repeats: int = 7) -> float:
+    """Wall time of a call, the median of `repeats` after one to warm up."""
+    taken = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        function()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        taken.append(time.perf_counter() - start)
+    return sorted(taken[1:])[repeats // 2]
+
+
+class _Live(TorchDispatchMode):
+    """Looks on at every operation: how many bytes the results that are still alive take, and the most so far."""
+
+    def __init__(self):
+        super().__init__()
+        self.now = self.most = 0
+        self.known: set[int] = set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        # Weights and inputs were there before, and views of them take nothing.
+        self.known |= {id(x.untyped_storage()) for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)}
+        result = function(*args, **(kwargs or {}))
+        for x in tree_leaves(result):
+            if isinstance(x, Tensor) and id(x.untyped_storage()) not in self.known:
+                self._born(x.untyped_storage())
+        return result
+
+    def _born(self, storage: torch.UntypedStorage) -> None:
+        size = storage.nbytes()
+        self.known.add(id(storage))
+        self.now += size
+        self.most = max(self.most, self.now)
+        weakref.finalize(storage, self._gone, id(storage), size)
+
+    def _gone(self, number: int, size: int) -> None:
+        self.known.discard(number)
+        self.now -= size
+
+
+def peak_bytes(function: Callable[[], object]) -> int:
+    """The most memory that tensors made during a call take at one moment, in bytes. Weights were there before.
+
+    Results of operations are counted, on every device alike; what an operation needs for itself alone is not.
+    """
+    with _Live() as live:
+        function()
+    return live.most
 
 
 def step_cost(model: Denoiser, repeats: int = 3) -> StepCost:

@@ -1,5 +1,7 @@
 """The cost of a denoising step against counts by hand."""
 
+import time
+
 import pytest
 import torch
 
@@ -52,3 +54,27 @@ def test_the_slope_is_the_exponent_of_a_power_law():
 def test_a_side_that_patches_do_not_fill_is_refused():
     with pytest.raises(ValueError, match="side: got 9; expected a multiple of the patch, 2"):
         cost.denoiser_on(3, 9)
+
+
+def test_peak_memory_counts_what_is_alive_at_once():
+    a = torch.zeros(1000)  # 4,000 bytes, there before
+    assert cost.peak_bytes(lambda: a + 1) == 4000
+    assert cost.peak_bytes(lambda: (a + 1) + 1) == 8000
+    assert cost.peak_bytes(lambda: [(a + 1).sum() for _ in range(5)]) == 4000 + 5 * 4
+    assert cost.peak_bytes(lambda: a.view(10, 100).T) == 0
+
+    def inference():
+        with torch.inference_mode():
+            return (a + 1) + 1
+
+    assert cost.peak_bytes(inference) == 8000
+
+    def backward():
+        x = a.clone().requires_grad_()
+        torch.autograd.grad((x * 2).exp().sum(), x)
+
+    assert cost.peak_bytes(backward) > cost.peak_bytes(lambda: (a.clone() * 2).exp().sum())
+
+
+def test_median_seconds():
+    assert 0.01 <= cost.median_seconds(lambda: time.sleep(0.01), repeats=3) < 0.1
