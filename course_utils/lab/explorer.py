@@ -93,10 +93,10 @@ class CFGExplorer:
         self.seed = w.BoundedIntText(start.seed, min=0, max=999_999, description="seed", **look(205))
         self.n = w.Dropdown(options=[1, 4, 8], value=start.n, description="pictures", **look(205))
         self.label, self.status = w.HTML(), w.HTML()
-        self.images = [w.Image(format="jpeg", layout=_fitting(PANEL)) for _ in range(2)]
+        self.images = [w.Image(format="jpeg", layout=fitting(PANEL)) for _ in range(2)]
         self.texts = [w.HTML() for _ in self.images]
         self.strip_title = w.HTML()
-        self.strip_image, self.strip_text = w.Image(format="jpeg", layout=_fitting(PANEL)), w.HTML()
+        self.strip_image, self.strip_text = w.Image(format="jpeg", layout=fitting(PANEL)), w.HTML()
         for widget in (*self.images, self.strip_image):
             widget.layout.display = "none"  # until there is a picture: an empty one shows as broken
 
@@ -215,7 +215,9 @@ class CFGExplorer:
                 image.layout.display = "block" if given else "none"
                 tile = 256 if request.n == 1 else TILE
                 rows = result.findings[i * PER_ROW : (i + 1) * PER_ROW]
-                text.value = _grid([_findings_html(row) for row in rows], tile, lines=4) if given else ""
+                text.value = (
+                    grid_of_texts([findings_html(row) for row in rows], tile, lines=4) if given else ""
+                )
             self.shown = result
             self.label.value = f"<b>{escape(result.label)}</b>"
         if self._strip_of != request.strip and self._worker.waiting is None:
@@ -227,7 +229,7 @@ class CFGExplorer:
             self.strip_image.value, self.strip_image.layout.display = encoded, "block"
             self.strip_title.value = "<b>The first picture's noise at other w</b>"
             side = (PANEL - GAP * (len(texts) - 1)) // len(texts)
-            self.strip_text.value = _grid(
+            self.strip_text.value = grid_of_texts(
                 [escape(t).replace("\n", "<br>") for t in texts], side, align="center"
             )
             self._strip_of = request.strip
@@ -274,7 +276,7 @@ class CFGExplorer:
         return Image(plots.to_png(pictures, columns=n, scale=2, row_labels=labels))
 
 
-def _fitting(width: int):
+def fitting(width: int):
     """A layout in which an image keeps its size, and shrinks only where there is no room."""
     from ipywidgets import Layout
 
@@ -283,7 +285,7 @@ def _fitting(width: int):
     )
 
 
-def _grid(cells: Sequence[str], tile: int, align: str = "left", lines: int = 2) -> str:
+def grid_of_texts(cells: Sequence[str], tile: int, align: str = "left", lines: int = 2) -> str:
     """Texts below tiles: columns as wide as a tile, as far apart as the tiles are.
 
     There is room for some lines from the start, so that what is below stays where it is.
@@ -298,7 +300,7 @@ def _grid(cells: Sequence[str], tile: int, align: str = "left", lines: int = 2) 
     return f'<div style="{style}">{"".join(f"<div>{cell}</div>" for cell in cells)}</div>'
 
 
-def _findings_html(findings: Sequence[Finding]) -> str:
+def findings_html(findings: Sequence[Finding]) -> str:
     """Ticks and crosses that differ in shape and in words, and only then in colour."""
     if not findings:
         return ""
