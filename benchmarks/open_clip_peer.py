@@ -25,7 +25,7 @@ from course_utils.training.batches import draw_look_alikes, in_chunks, look_alik
 from course_utils.training.checkpoints import load
 from course_utils.training.loop import Part, fit
 
-GROUPS = (("fur", "accessory", "background"), ("species", "fur", "accessory"))
+GROUPS = ((8, ("fur", "accessory", "background")), (4, ("species", "fur", "accessory", "background")))
 
 
 def ours(tokenizer: Tokenizer) -> nn.Module:
@@ -44,12 +44,12 @@ def theirs(tokenizer: Tokenizer) -> nn.Module:
 
 def train(model: nn.Module, data, tokens: Tensor, steps: int, batch: int) -> float:
     """Seconds of the training."""
-    groups = [look_alikes(data.attributes, 8, columns) for columns in GROUPS]
+    groups = [(look_alikes(data.attributes, size, columns), size) for size, columns in GROUPS]
     alike = batch * 3 // 8 // 8 * 8
 
     def loss(g: torch.Generator) -> tuple[Tensor, dict]:
         some = torch.randint(len(data), (batch - 2 * alike,), generator=g)
-        i = torch.cat([some, *(draw_look_alikes(kind, alike, 8, g) for kind in groups)])
+        i = torch.cat([some, *(draw_look_alikes(kind, alike, size, g) for kind, size in groups)])
         text = tokens[i, torch.randint(tokens.shape[1], i.shape, generator=g)].to(runtime.device())
         pictures = F.normalize(model.encode_image(pictures_at(data, i)), dim=-1)
         value = losses.contrastive(pictures, F.normalize(model.encode_text(text), dim=-1), model.logit_scale)
@@ -76,7 +76,7 @@ def recall_at_1(model: nn.Module, tokenizer: Tokenizer, n: int = 512) -> float:
 def main(arguments: list[str] | None = None) -> int:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=650)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--pictures", type=int, default=8000)
     parser.add_argument("--seed", type=int, default=0)
