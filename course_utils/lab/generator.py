@@ -170,10 +170,10 @@ class Generator:
             tile = 256 if request.n == 1 else TILE
             text.value = grid_of_texts([findings_html(row) for row in rows], tile, lines=4) if given else ""
         self.shown = result
-        self.label.value = f"<b>{escape(request.label)}</b>"
         asked = any(f.named for row in result.findings for f in row)
         found = [f"{result.share_right:.0%} of what was asked for is there"] if asked else []
         self._say(" · ".join([*found, *result.notes]))
+        self.label.value = f"<b>{escape(request.label)}</b>"
 
     def _say(self, text: str, wrong: bool = False) -> None:
         colour = "var(--jp-error-color1, #b00020)" if wrong else "var(--jp-ui-font-color2, #555)"

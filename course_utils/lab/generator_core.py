@@ -63,7 +63,7 @@ class Request:
 @dataclass(frozen=True)
 class Result:
     """Pictures (n, 3, 64, 64) in [-1, 1], as JPEG bytes in rows of up to four, and what the judge sees of what was
-    asked for: what the prompt names and, where there is a reference picture, its attributes for the rest."""
+    asked for: what the prompt names, what the reference picture shows, or in a mixture the prompt first."""
 
     request: Request
     pictures: Tensor
@@ -137,7 +137,11 @@ class GeneratorCore:
         """What the judge sees of what was asked for, picture by picture."""
         wanted = captions.named(request.prompt)
         if request.reference:
-            wanted = torch.where(wanted >= 0, wanted, self.attributes[request.reference - 1])
+            shown = self.attributes[request.reference - 1]
+            if not request.prompt.strip() or request.share == 1:
+                wanted = shown
+            elif request.share > 0:
+                wanted = torch.where(wanted >= 0, wanted, shown)
         columns = [k for k, value in enumerate(wanted.tolist()) if value >= 0] or range(len(NAMES))
         seen = self.judge.predict(pictures.to(next(self.judge.parameters()).device)).tolist()
         return tuple(

@@ -118,6 +118,10 @@ def test_findings_follow_the_prompt_then_the_reference(core):
     row = core.attributes[0].tolist()
     expected = ["cat", *(ATTRIBUTES[k][v] for k, v in list(zip(ATTRIBUTES, row, strict=True))[1:] if v >= 0)]
     assert [f.named for f in both] == expected
+    assert core.compute(Request("a cat", 1, 0.0, **FAST)).findings == words
+    alone = core.compute(Request("", 1, **FAST)).findings
+    assert core.compute(Request("a cat", 1, 1.0, **FAST)).findings == alone
+    assert len(alone[0]) == sum(v >= 0 for v in row)
     result = core.compute(Request("a brown bear", **FAST))
     assert result.share_right == 1.0
     assert math.isnan(core.compute(Request("", **FAST)).share_right)
