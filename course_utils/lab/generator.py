@@ -17,6 +17,7 @@ from course_utils.lab.generator_core import DECODERS, W_MAX, GeneratorCore, Requ
 from course_utils.lab.latest import Latest
 
 REFERENCES = 8
+BUTTON = TILE // 2 - 12  # pixels
 
 
 def course_core(pipeline, judge, weak=None) -> GeneratorCore:
@@ -58,10 +59,12 @@ class Generator:
         self.reference = w.ToggleButtons(
             options=[("none", 0), *((str(i), i) for i in range(1, count + 1))],
             value=start.reference, description="picture",
-            style={"description_width": "70px", "button_width": f"{TILE // 2 - 12}px"},
+            style={"description_width": "70px", "button_width": f"{BUTTON}px"},
         )  # fmt: skip
-        thumbnails = plots.to_jpeg(self.core.references.cpu(), columns=count, scale=1.25, gap=4)
-        self.thumbnails = w.Image(value=thumbnails, format="jpeg", layout=fitting(PANEL))
+        # Each thumbnail below its button; the first button, "none", has none.
+        thumbnails = plots.to_jpeg(self.core.references.cpu(), columns=count, scale=BUTTON / 64, gap=4)
+        beside = w.Layout(margin=f"2px 2px 2px {BUTTON + 6}px", object_fit="contain", align_self="flex-start")
+        self.thumbnails = w.Image(value=thumbnails, format="jpeg", layout=beside)
         slider = {"readout_format": ".2f", **look(PANEL // 2)}
         self.share = w.FloatSlider(start.share, min=0, max=1, step=0.05, description="mix", **slider)
         self.w = w.FloatSlider(start.guidance_scale, min=0, max=W_MAX, step=0.1, description="w", **slider)
