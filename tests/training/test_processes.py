@@ -26,6 +26,9 @@ if PartialState().is_main_process:
     print("processes", len(weights))
     print("same weights", torch.allclose(weights[0], weights[1]))
     print("same batches", torch.allclose(batches[0], batches[1]))
+# A process that leaves while the other is still connected may abort it.
+PartialState().wait_for_everyone()
+PartialState().destroy_process_group()
 """
 
 
