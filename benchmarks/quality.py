@@ -1,4 +1,4 @@
-"""How good are the checkpoints?  `python benchmarks/quality.py [--part judge vae sharp clip denoiser]`
+"""How good are the checkpoints?  `python benchmarks/quality.py [--part judge vae sharp clip denoiser soft]`
 
 Measures the course's own checkpoints on pictures and captions that none of them has trained on, prints the
 numbers, and writes them to data/metrics.json, where the README and the notebooks find them. A part that is
@@ -189,12 +189,29 @@ def denoiser_part(asked: argparse.Namespace) -> dict:
     }  # fmt: skip
 
 
+def soft_part(asked: argparse.Namespace) -> dict:
+    """The denoiser's adherence once more, decoded without invented fur: the same captions and noise."""
+    pipeline, model, rows = load_pipeline(sharp=False), load("judge"), []
+    for w in (2.0, 3.0, 5.0):
+        row = {"w": w}
+        for split in ("test", "heldout"):
+            _, _, texts = pictures(asked.captions, split)
+            found = adherence(
+                model, generate(pipeline, texts, w, seed=1), torch.stack([named(t) for t in texts])
+            )
+            row[split] = found.mean_all_right
+        rows.append(row)
+        print(f"  w {w:4.1f}: all right {row['test']:.3f}, held out {row['heldout']:.3f}", flush=True)
+    return {"captions": asked.captions, "steps": 20, "by_w": rows}
+
+
 PARTS: dict[str, Callable[[argparse.Namespace], dict]] = {
     "judge": judge_part,
     "vae": vae_part,
     "sharp": sharp_part,
     "clip": clip_part,
     "denoiser": denoiser_part,
+    "soft": soft_part,
 }
 
 
