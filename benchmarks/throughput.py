@@ -1,8 +1,9 @@
-"""How much of the machine does training use?  `python benchmarks/throughput.py [denoiser vae] [--steps 60]`
+"""How much of the machine does training use?  `python benchmarks/throughput.py [denoiser vae] [--steps 120]`
 
-Runs the recipes themselves, as `python -m course_utils.training` does, for a few steps at the profile's
-batch size, and between the steps measures a large fp32 matrix product, so that both meet the same machine.
-Prints the two rates and their ratio.
+Runs the recipes themselves, as `python -m course_utils.training` does, at the profile's batch size. Ten steps and
+large fp32 matrix products take turns, each for the same time, so that both meet the same machine: on a shared one
+either rate alone moves by a quarter from minute to minute. Prints the two rates, the ratio of each pair of turns
+(median and quartiles), and the best turn's rate against the best single product's.
 
 The work of a step is counted, not estimated: torch's FLOP counter looks on while a recipe runs for one step
 and for two, and the difference is a step's forward and backward passes (a multiply-add is two operations).
@@ -32,38 +33,43 @@ def wait() -> None:
 
 
 class MatrixProduct:
-    """The rate of a large fp32 matrix product, FLOP/s: the best of a few."""
+    """The rate of a large fp32 matrix product, FLOP/s."""
 
     def __init__(self, size: int):
         self.flops = 2 * size**3
         self.a, self.b, self.out = (torch.randn(size, size, device=runtime.device()) for _ in range(3))
-        self.rate()  # the first call also starts threads and allocates
+        self.rates(0.2)  # the first calls also start threads and allocate
 
-    def rate(self, repeats: int = 4) -> float:
-        best = float("inf")
-        for _ in range(repeats):
+    def rates(self, seconds: float) -> tuple[float, float]:
+        """Over all the products that fit into so many seconds, and of the fastest of them."""
+        times: list[float] = []
+        while sum(times) < seconds:
             wait()
             start = time.perf_counter()
             torch.mm(self.a, self.b, out=self.out)
             wait()
-            best = min(best, time.perf_counter() - start)
-        return self.flops / best
+            times.append(time.perf_counter() - start)
+        return self.flops * len(times) / sum(times), self.flops / min(times)
 
 
 class Stopwatch:
-    """A recipe's progress callback that times the steps between two calls, and the product after each."""
+    """A recipe's progress callback that times the steps between two calls, then products for as long."""
 
     def __init__(self, product: MatrixProduct):
         self.product, self.at, self.since = product, 0, time.perf_counter()
         self.seconds: list[float] = []  # per step
-        self.products: list[float] = []  # FLOP/s
+        self.products: list[float] = []  # FLOP/s, in the turn that followed
+        self.best = 0.0  # FLOP/s of the fastest single product
 
     def __call__(self, step: int, steps: int, logs: dict, preview=None) -> None:
         wait()
         # The first steps pay for allocations and for the data before them.
         if self.at:
-            self.seconds.append((time.perf_counter() - self.since) / (step - self.at))
-            self.products.append(self.product.rate())
+            turn = time.perf_counter() - self.since
+            rate, best = self.product.rates(turn)
+            self.seconds.append(turn / (step - self.at))
+            self.products.append(rate)
+            self.best = max(self.best, best)
         self.at, self.since = step, time.perf_counter()
 
 
@@ -85,25 +91,31 @@ def measure(recipe: str, profile: str, steps: int, product: MatrixProduct) -> No
     RECIPES[recipe](budget(recipe, profile, steps=steps, pictures=PICTURES, progress=watch))
     rates = [flops / s for s in watch.seconds]
     ratios = [rate / p for rate, p in zip(rates, watch.products, strict=True)]
-    rate, best, seconds = statistics.median(rates), max(watch.products), statistics.median(watch.seconds)
+    seconds, rate, product_rate = map(statistics.median, (watch.seconds, rates, watch.products))
+    low, middle, high = statistics.quantiles(ratios, n=4)
     print(f"{recipe}: batch {batch}, {flops / 1e9:.1f} GFLOP and {1000 * seconds:.0f} ms a step")
-    print(f"  {batch / seconds:.0f} samples/s, {rate / 1e9:.1f} GFLOP/s; product {best / 1e9:.1f} GFLOP/s")
-    print(f"  ratio {rate / best:.2f} to the best product, {statistics.median(ratios):.2f} to the one after")
+    print(
+        f"  {batch / seconds:.0f} samples/s, {rate / 1e9:.1f} GFLOP/s; product {product_rate / 1e9:.1f} GFLOP/s"
+    )
+    print(f"  ratio {middle:.2f} turn by turn (quartiles {low:.2f} and {high:.2f} of {len(ratios)} turns)")
+    print(
+        f"  best against best: {max(rates) / 1e9:.1f} and {watch.best / 1e9:.1f} GFLOP/s, ratio {max(rates) / watch.best:.2f}"
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("recipes", nargs="*", default=["denoiser", "vae"], metavar="recipe")
-    parser.add_argument("--steps", type=int, default=60, help="optimiser steps to time")
+    parser.add_argument("--steps", type=int, default=120, help="optimiser steps to time")
     parser.add_argument("--size", type=int, default=2048, help="side of the matrices")
     default = "gpu" if runtime.device().type == "cuda" else "cpu"
     parser.add_argument("--profile", choices=runtime.PROFILES, default=default)
     asked = parser.parse_args(arguments)
     if unknown := [name for name in asked.recipes if name not in RECIPES]:
         parser.error(f"recipe: got {unknown[0]!r}; expected one of {', '.join(RECIPES)}")
-    if asked.steps < 20:
-        parser.error(f"--steps: got {asked.steps}; expected 20 or more, since time is read every 10 steps")
+    if asked.steps < 40:
+        parser.error(f"--steps: got {asked.steps}; expected 40 or more, since a turn is 10 steps")
     print(f"{runtime.setup()} · {torch.get_num_threads()} threads", flush=True)
     product = MatrixProduct(asked.size)
     for recipe in asked.recipes:
