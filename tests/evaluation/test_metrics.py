@@ -57,6 +57,8 @@ def test_ssim_is_scikit_images():
     torch.testing.assert_close(metrics.ssim(x, x), torch.ones(2))
 
 
+# lpips still passes torchvision's old `pretrained` argument.
+@pytest.mark.filterwarnings("ignore:The parameter 'pretrained'", "ignore:Arguments other than a weight enum")
 def test_perceptual_distance_is_the_lpips_packages():
     lpips = pytest.importorskip("lpips")
     torch.manual_seed(0)

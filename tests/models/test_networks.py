@@ -181,7 +181,7 @@ def test_clip_embeddings_have_unit_length_and_the_scale_is_clamped(pictures, tok
     with torch.no_grad():
         clip.logit_scale.fill_(9.0)
     clip.clamp_scale()
-    assert float(clip.logit_scale) == pytest.approx(MAX_LOGIT_SCALE)
+    assert clip.logit_scale.item() == pytest.approx(MAX_LOGIT_SCALE)
     again = CLIP.from_config(clip.config_dict())
     again.load_state_dict(clip.state_dict())
     torch.testing.assert_close(again.encode_text("a cat"), clip.encode_text("a cat"))
@@ -206,7 +206,7 @@ def test_a_fresh_denoiser_predicts_zero_and_its_loss_has_a_closed_form():
     out = model(z0, torch.full((512,), 0.3), model.null.expand(512, -1))
     assert torch.equal(out, torch.zeros_like(out))
     # E‖ε − z₀‖² = 1 + 1 an element for unit latents: the loss of a model that says nothing.
-    assert float((out - (eps - z0)).square().mean()) == pytest.approx(2.0, rel=0.02)
+    assert (out - (eps - z0)).square().mean().item() == pytest.approx(2.0, rel=0.02)
 
 
 def test_denoiser_uses_time_and_condition():
