@@ -254,7 +254,7 @@ def test_initial_losses_are_those_of_guessing(pictures):
         nn.init.zeros_(head.bias)
     rows = torch.tensor([[0, 1, 0, -1, 2, 3], [1, 0, 2, 1, 0, 0], [5, 5, 4, 3, 4, 1]])
     expected = sum(map(math.log, (6, 6, 5, 4, 5, 4))) / 6
-    assert float(attribute_loss(judge(pictures), rows)) == pytest.approx(expected, rel=1e-5)
+    assert attribute_loss(judge(pictures), rows).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_judge_gives_no_colour_to_no_accessory(pictures):

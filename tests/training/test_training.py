@@ -43,8 +43,8 @@ def test_fit_finds_the_answer_and_reports():
     model, loss = linear_problem()
     calls = []
     history = fit(Part(model, loss, lr=0.1, ema=0.9), steps=300, progress=lambda *a, **k: calls.append(a))
-    assert float(model.weight) == pytest.approx(3, abs=0.05)
-    assert float(model.bias) == pytest.approx(-1, abs=0.05)
+    assert model.weight.item() == pytest.approx(3, abs=0.05)
+    assert model.bias.item() == pytest.approx(-1, abs=0.05)
     assert history.values["loss"][-1] < 0.01 < history.values["loss"][0]
     assert calls[-1][:2] == (300, 300)
     assert not model.training
