@@ -130,9 +130,10 @@ def _load_state(path: Path, parts, optimizers, averages, generator) -> int:
         for j, p in enumerate(_parameters(optimizer)):
             saved = below(f"{i}.adam.{j}.")
             if saved:
-                # The moments take their parameter's device and memory layout.
+                # The moments take their parameter's device and memory layout; a fused optimiser wants its count there too.
                 optimizer.state[p] = {
-                    k: v if k == "step" else torch.empty_like(p).copy_(v) for k, v in saved.items()
+                    k: v.to(p.device) if k == "step" else torch.empty_like(p).copy_(v)
+                    for k, v in saved.items()
                 }
     generator.set_state(tensors["generator"])
     return step
