@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from course_utils import losses
+from course_utils import losses, runtime
 from course_utils.datasets.plushies import Plushies, PlushieTensors, to_float
 from course_utils.models.autoencoder import VAE, VAESweep
 from course_utils.models.discriminator import PatchDiscriminator
@@ -142,10 +142,15 @@ def _decoder(perceptual: float, adversarial: float) -> Callable[..., tuple[nn.Mo
             perceptual=perceptual, adversarial=adversarial, delay=budget.steps // 20,
         )  # fmt: skip
         fit(parts, steps=budget.steps, seed=seed, progress=budget.progress, state=budget.state)
-        sharp, distance = decoded(), lpips_network(load("backbone"))
+        sharp, distance, on = decoded(), lpips_network(load("backbone")), runtime.device()
         with torch.no_grad():
             far = [
-                torch.cat([distance(a, b).flatten() for a, b in zip(x.split(64), y.split(64), strict=True)])
+                torch.cat(
+                    [
+                        distance(a.to(on), b.to(on)).flatten()
+                        for a, b in zip(x.split(64), y.split(64), strict=True)
+                    ]
+                )
                 for y in (soft, sharp)
             ]
         return model.decoder, {
