@@ -77,7 +77,7 @@ cfg_combine = Exercise(
 
 def _drop_condition(cond: Tensor, null: Tensor, p: float, generator: torch.Generator) -> Tensor:
     dropped = torch.rand(len(cond), generator=generator) < p
-    return torch.where(dropped[:, None], null, cond)
+    return torch.where(dropped[:, None].to(cond.device), null, cond)
 
 
 _ROWS, _WIDTH, _P = 2000, 6, 0.2

@@ -102,6 +102,10 @@ def sinusoidal(t: Tensor, width: int, longest: float = 10_000.0) -> Tensor:
 
 def sinusoidal_2d(side: int, width: int) -> Tensor:
     """Fixed position features of a side × side grid of tokens, row by row: (side², width)."""
+    if width % 4:
+        raise ValueError(
+            f"width: got {width}; expected a multiple of 4, for sine and cosine of two coordinates"
+        )
     y, x = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
     return torch.cat(
         [sinusoidal(y.flatten(), width // 2, 100.0), sinusoidal(x.flatten(), width // 2, 100.0)], dim=1

@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from accelerate import PartialState
@@ -36,18 +37,25 @@ def main(arguments: list[str] | None = None) -> int:
         "--out", type=Path, help="where to save (default: data/checkpoints/RECIPE.safetensors)"
     )
     asked = parser.parse_args(arguments)
+    if asked.out and asked.recipe == "all":
+        parser.error("--out: all recipes cannot be saved to one file; expected one recipe")
+    if asked.out and asked.out.suffix != ".safetensors":
+        parser.error(f"--out: got {asked.out}; expected a name that ends in .safetensors")
+    PartialState()  # each of several processes picks its GPU before models are placed
     print(runtime.setup(asked.seed), flush=True)
     for name in RECIPES if asked.recipe == "all" else [asked.recipe]:
         changes = {} if asked.steps is None else {"steps": asked.steps}
-        kept = runtime.cache_dir() / "training" / f"{name}-{asked.profile}-{asked.seed}.safetensors"
-        run = budget(name, asked.profile, state=kept, progress=_report(name), **changes)
+        run = budget(name, asked.profile, progress=_report(name), **changes)
+        # Another length is another schedule of the learning rate, so it is another run.
+        kept = f"{name}-{asked.profile}-{run.steps}-{asked.seed}.safetensors"
+        run = replace(run, state=runtime.cache_dir() / "training" / kept)
         model, metrics = RECIPES[name](run, asked.seed)
-        if not PartialState().is_main_process:  # of several processes, one writes
-            continue
-        path = asked.out or checkpoints.path_of(name)
-        recipe = f"{name} --profile {asked.profile} --steps {run.steps} --seed {asked.seed}"
-        checkpoints.save(model, path, name=name, recipe=recipe, metrics=metrics, seed=asked.seed)
-        print(f"{path.name}: {path.stat().st_size / 1e6:.1f} MB  {json.dumps(metrics)}", flush=True)
+        if PartialState().is_main_process:  # of several processes, one writes
+            path = asked.out or checkpoints.path_of(name)
+            recipe = f"{name} --profile {asked.profile} --steps {run.steps} --seed {asked.seed}"
+            checkpoints.save(model, path, name=name, recipe=recipe, metrics=metrics, seed=asked.seed)
+            print(f"{path.name}: {path.stat().st_size / 1e6:.1f} MB  {json.dumps(metrics)}", flush=True)
+        PartialState().wait_for_everyone()  # the next recipe may load what was written
     return 0
 
 

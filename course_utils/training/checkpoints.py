@@ -95,7 +95,7 @@ def load(name: str | Path, device: torch.device | str | None = None) -> nn.Modul
     path = path_of(name)
     raw = path.read_bytes()
     if str(name) in MODELS:
-        if about["model"] != name:
+        if about["model"] != str(name):
             raise CheckpointError(f"{path.name} holds a {about['model']}, expected a {name}")
         listed = manifest().get(path.name)
         if listed and hashlib.sha256(raw).hexdigest() != listed["sha256"]:
@@ -119,7 +119,7 @@ def save(model: nn.Module, path: str | Path, *, name: str, recipe: str, metrics:
     """Write a checkpoint atomically; for the course's own also its line in the manifest."""
     if name not in MODELS:
         raise ValueError(f"name: got {name!r}; expected one of {', '.join(MODELS)}")
-    path = Path(path)
+    path = Path(path).resolve()
     tensors = {
         k: (v.detach().half() if v.is_floating_point() else v.detach()).cpu().contiguous()
         for k, v in model.state_dict().items()
@@ -135,7 +135,7 @@ def save(model: nn.Module, path: str | Path, *, name: str, recipe: str, metrics:
     raw = save_bytes(tensors, meta)
     path.parent.mkdir(parents=True, exist_ok=True)
     _write(path, raw)
-    if path.parent == folder():
+    if path.parent == folder().resolve():
         entry = {
             "sha256": hashlib.sha256(raw).hexdigest(),
             "bytes": len(raw),

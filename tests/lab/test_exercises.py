@@ -320,3 +320,10 @@ def test_a_mistake_must_explain_every_case(capsys):
     assert "squared, not doubled." in said
     assert "x times x." in verdict(square, lambda x: x + 3, capsys)[1]
     assert verdict(square, lambda x: x**2, capsys)[1].startswith("✓")
+
+
+def test_condition_dropout_works_where_the_condition_lives():
+    # "meta" stands for any device but the CPU, where the mask is drawn.
+    cond, null = torch.zeros(4, 8, device="meta"), torch.zeros(8, device="meta")
+    ours = seven.drop_condition(lambda cond, null, p, generator: ...)
+    assert ours(cond, null, 0.5, torch.Generator().manual_seed(0)).device.type == "meta"

@@ -291,3 +291,8 @@ def test_lpips_runs_on_the_courses_backbone(pictures):
     by_hand = (a - b).square().sum(1).mean((1, 2))
     layer = distance(pictures, -pictures, retPerLayer=True)[1][0].flatten()
     torch.testing.assert_close(layer, by_hand, rtol=1e-4, atol=1e-6)
+
+
+def test_positions_of_a_grid_need_a_width_that_four_divides():
+    with pytest.raises(ValueError, match="width: got 66; expected a multiple of 4"):
+        Denoiser(DenoiserConfig(width=66))

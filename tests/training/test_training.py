@@ -225,6 +225,44 @@ def test_a_changed_checkpoint_does_not_match_the_manifest(tmp_path, monkeypatch)
         checkpoints.load("denoiser")
 
 
+def test_a_relative_path_into_the_folder_is_listed_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints, "folder", lambda: tmp_path)
+    monkeypatch.chdir(tmp_path)
+    checkpoints.save(
+        Denoiser(SMALL), "denoiser.safetensors", name="denoiser", recipe="test", metrics={}, seed=0
+    )
+    assert list(checkpoints.manifest()) == ["denoiser.safetensors"]
+    assert isinstance(checkpoints.load("denoiser", "cpu"), Denoiser)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["all", "--out", "mine.safetensors"], "all recipes cannot be saved to one file"),
+        (["vae", "--out", "mine.pt"], r"mine.pt; expected a name that ends in .safetensors"),
+    ],
+)
+def test_a_bad_place_to_save_is_refused_before_training(arguments, said, capsys):
+    with pytest.raises(SystemExit):
+        command.main(arguments)
+    assert said in capsys.readouterr().err
+
+
+def test_another_number_of_steps_does_not_go_on_with_a_stopped_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("COURSE_CACHE", str(tmp_path))
+    seen = []
+
+    def recipe(budget, seed):
+        seen.append(budget.state)
+        return Denoiser(SMALL), {}
+
+    monkeypatch.setitem(command.RECIPES, "denoiser", recipe)
+    for steps in ("3", "4", "3"):
+        out = str(tmp_path / "denoiser.safetensors")
+        command.main(["denoiser", "--profile", "ci", "--steps", steps, "--out", out])
+    assert seen[0] == seen[2] != seen[1]
+
+
 def test_saving_is_atomic(tmp_path, monkeypatch):
     path = tmp_path / "x.safetensors"
     checkpoints.save(Denoiser(SMALL), path, name="denoiser", recipe="first", metrics={}, seed=0)
