@@ -390,6 +390,6 @@ class Plushies(torch.utils.data.Dataset):
         return {"picture": picture, "attributes": self.attributes[i], "caption": self.caption(i)}
 
     def in_memory(self) -> PlushieTensors:
-        """Draw all pictures at once (a few thousand a second at 64 px)."""
+        """Draw all pictures at once (about a thousand a second at 64 px on two cores)."""
         captions = [self.caption(i) for i in range(len(self))]
         return PlushieTensors(render(self.attributes, self.seeds, self.size), self.attributes, captions)

@@ -79,7 +79,8 @@ BUDGETS: dict[str, dict[str, Budget]] = {
         "gpu": Budget(100_000, 6_000, 512),
     },
 }
-"""Optimiser steps and data by recipe and profile. `cpu` is what trained the checkpoints that ship, on two cores."""
+"""Optimiser steps and data by recipe and profile. `cpu` is what trained the checkpoints that ship, on two cores; the VAE and CLIP in several runs,
+which their headers name."""
 
 CONDITION_DROPOUT = 0.1
 CAPTION_VARIANTS = 4
