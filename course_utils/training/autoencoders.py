@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from course_utils import losses, runtime
+from course_utils import losses
 from course_utils.datasets.plushies import Plushies, PlushieTensors, to_float
 from course_utils.models.autoencoder import VAE, VAESweep
 from course_utils.models.discriminator import PatchDiscriminator
@@ -142,21 +142,16 @@ def _decoder(perceptual: float, adversarial: float) -> Callable[..., tuple[nn.Mo
             perceptual=perceptual, adversarial=adversarial, delay=budget.steps // 20,
         )  # fmt: skip
         fit(parts, steps=budget.steps, seed=seed, progress=budget.progress, state=budget.state)
-        sharp, distance, on = decoded(), lpips_network(load("backbone")), runtime.device()
-        with torch.no_grad():
-            far = [
-                torch.cat(
-                    [
-                        distance(a.to(on), b.to(on)).flatten()
-                        for a, b in zip(x.split(64), y.split(64), strict=True)
-                    ]
-                )
-                for y in (soft, sharp)
-            ]
+        sharp, distance = decoded(), lpips_network(load("backbone"))
+
+        def far(y: Tensor) -> float:
+            pairs = torch.stack([x, y], dim=1)
+            return float(in_chunks(lambda pair: distance(*pair.unbind(1)).flatten(), pairs, size=64).mean())
+
         return model.decoder, {
             "psnr": _psnr(x, sharp),
-            "lpips_soft": float(far[0].mean()),
-            "lpips": float(far[1].mean()),
+            "lpips_soft": far(soft),
+            "lpips": far(sharp),
         }
 
     return recipe
