@@ -28,15 +28,16 @@ import torch
 from torch import Tensor
 
 from course_utils import runtime
+from course_utils.checkpoints import load, load_pipeline, manifest
 from course_utils.datasets.captions import named
-from course_utils.datasets.plushies import Plushies, to_float
+from course_utils.datasets.plushies import Plushies
 from course_utils.diffusion.guidance_methods import APG, DynamicThreshold, LimitedInterval, Rescale, methods
 from course_utils.diffusion.paths import RectifiedFlow
 from course_utils.diffusion.samplers import time_grid
 from course_utils.evaluation.fronts import leads
 from course_utils.evaluation.judge import adherence, open_diversity
 from course_utils.evaluation.metrics import frechet_distance
-from course_utils.training.checkpoints import load, load_pipeline, manifest
+from course_utils.images import to_float
 
 CHUNK = 96
 STEPS = 20
@@ -119,9 +120,7 @@ class Bench:
         pictures = self.draw(conditions, w, method, seed=10, **how)
         return adherence(self.judge, pictures, asked).all_right.numpy(), self.features(pictures)
 
-    def spread(
-        self, prompts: tuple[str, ...], samples: int, w: float, method: Callable, seed: int = 50
-    ) -> np.ndarray:
+    def spread(self, prompts: tuple[str, ...], samples: int, w: float, method: Callable, seed: int = 50) -> np.ndarray:
         """The diversity of each open prompt, (prompts,)."""
         conditions = self.embedded(list(prompts)).repeat_interleave(samples, 0)
         pictures = self.draw(conditions, w, method, seed=seed)
@@ -161,9 +160,7 @@ def tune(bench: Bench, asked: argparse.Namespace, _: dict) -> dict:
 
 def fronts(bench: Bench, asked: argparse.Namespace, before: dict) -> dict:
     chosen = {name: row["chosen"] for name, row in before.get("tune", {}).items()}
-    used = {
-        name: bench.bound(name, chosen[name]) if name in chosen else m for name, m in bench.methods.items()
-    }
+    used = {name: bench.bound(name, chosen[name]) if name in chosen else m for name, m in bench.methods.items()}
     real = bench.split("test", asked.captions)[2]
     curves, rights, diversities, start = {}, {}, {}, None
     for name, method in used.items():

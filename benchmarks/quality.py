@@ -21,11 +21,13 @@ import torch
 from torch import Tensor
 
 from course_utils import runtime
+from course_utils.checkpoints import load, load_pipeline
+from course_utils.datasets.attributes import ATTRIBUTES, NAMES
 from course_utils.datasets.captions import full_caption, named
-from course_utils.datasets.plushies import ATTRIBUTES, NAMES, Plushies, to_float
+from course_utils.datasets.plushies import Plushies
 from course_utils.evaluation import metrics
 from course_utils.evaluation.judge import accuracy, adherence, open_diversity
-from course_utils.training.checkpoints import load, load_pipeline
+from course_utils.images import to_float
 
 SCALES = (0.0, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 15.0)
 CHUNK = 128
@@ -127,9 +129,7 @@ def clip_part(asked: argparse.Namespace) -> dict:
         "captions": len(captions),
         "recall_at_1": metrics.recall_at_1(image, text, captions),
         "recall_at_1_of_an_oracle": recall_ceiling(attributes[: asked.captions], captions),
-        "recall_at_1_complete_captions": metrics.recall_at_1(
-            image, clip.encode_text(complete).cpu(), complete
-        ),
+        "recall_at_1_complete_captions": metrics.recall_at_1(image, clip.encode_text(complete).cpu(), complete),
         "recall_at_1_text_to_image": metrics.recall_at_1(text, image, captions),
         "zero_shot": metrics.zero_shot(clip, x, attributes),
     }
@@ -139,10 +139,7 @@ def generate(pipeline, prompts: list[str], w: float, seed: int) -> Tensor:
     """A picture of each prompt; chunk after chunk, each with noise of its own that is the same at every w."""
     chunks = range(0, len(prompts), CHUNK)
     return torch.cat(
-        [
-            pipeline.generate(prompts[i : i + CHUNK], guidance_scale=w, steps=20, seed=seed + i).cpu()
-            for i in chunks
-        ]
+        [pipeline.generate(prompts[i : i + CHUNK], guidance_scale=w, steps=20, seed=seed + i).cpu() for i in chunks]
     )
 
 
@@ -196,9 +193,7 @@ def soft_part(asked: argparse.Namespace) -> dict:
         row = {"w": w}
         for split in ("test", "heldout"):
             _, _, texts = pictures(asked.captions, split)
-            found = adherence(
-                model, generate(pipeline, texts, w, seed=1), torch.stack([named(t) for t in texts])
-            )
+            found = adherence(model, generate(pipeline, texts, w, seed=1), torch.stack([named(t) for t in texts]))
             row[split] = found.mean_all_right
         rows.append(row)
         print(f"  w {w:4.1f}: all right {row['test']:.3f}, held out {row['heldout']:.3f}", flush=True)

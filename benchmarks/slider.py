@@ -18,7 +18,7 @@ import time
 import torch
 
 from course_utils import runtime
-from course_utils.lab.explorer import CFGExplorer
+from course_utils.lab.widgets.explorer import CFGExplorer
 
 
 def percentile(values: list[float], share: float) -> float:

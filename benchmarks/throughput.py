@@ -94,9 +94,7 @@ def measure(recipe: str, profile: str, steps: int, product: MatrixProduct) -> No
     seconds, rate, product_rate = map(statistics.median, (watch.seconds, rates, watch.products))
     low, middle, high = statistics.quantiles(ratios, n=4)
     print(f"{recipe}: batch {batch}, {flops / 1e9:.1f} GFLOP and {1000 * seconds:.0f} ms a step")
-    print(
-        f"  {batch / seconds:.0f} samples/s, {rate / 1e9:.1f} GFLOP/s; product {product_rate / 1e9:.1f} GFLOP/s"
-    )
+    print(f"  {batch / seconds:.0f} samples/s, {rate / 1e9:.1f} GFLOP/s; product {product_rate / 1e9:.1f} GFLOP/s")
     print(f"  ratio {middle:.2f} turn by turn (quartiles {low:.2f} and {high:.2f} of {len(ratios)} turns)")
     print(
         f"  best against best: {max(rates) / 1e9:.1f} and {watch.best / 1e9:.1f} GFLOP/s, ratio {max(rates) / watch.best:.2f}"

@@ -6,8 +6,6 @@ batch. A loss that compares pictures with pictures or averages logits is a scala
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -19,7 +17,7 @@ def reconstruction(x: Tensor, x_hat: Tensor) -> Tensor:
     Up to a constant this is −log N(x; x̂, I), so that beside it a KL weight of 1 is the ELBO's
     (Kingma & Welling 2014, eq. 10).
     """
-    _same_shape(x=x, x_hat=x_hat)
+    same_shape(x=x, x_hat=x_hat)
     return 0.5 * (x - x_hat).square().flatten(1).sum(1)
 
 
@@ -28,7 +26,7 @@ def kl(mean: Tensor, logvar: Tensor) -> Tensor:
 
     Kingma & Welling 2014, appendix B.
     """
-    _same_shape(mean=mean, logvar=logvar)
+    same_shape(mean=mean, logvar=logvar)
     return 0.5 * (mean.square() + logvar.exp() - 1 - logvar).flatten(1).sum(1)
 
 
@@ -38,7 +36,7 @@ def contrastive(image_emb: Tensor, text_emb: Tensor, logit_scale: Tensor) -> Ten
     Row i of the similarity matrix must pick text i among all texts, column i picture i among all
     pictures; mean over rows and columns (Radford et al. 2021, figure 3).
     """
-    _same_shape(image_emb=image_emb, text_emb=text_emb)
+    same_shape(image_emb=image_emb, text_emb=text_emb)
     logits = logit_scale.exp() * image_emb @ text_emb.T  # (B pictures, B texts)
     own = torch.arange(len(logits), device=logits.device)
     return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
@@ -69,42 +67,7 @@ def adaptive_weight(rec_loss: Tensor, adv_loss: Tensor, last_layer: Tensor, larg
     return (rec_gradient.norm() / (adv_gradient.norm() + 1e-6)).clamp(0, largest).detach()
 
 
-def flow_matching(
-    denoiser: Callable[[Tensor, Tensor, Tensor], Tensor],
-    path,
-    z0: Tensor,
-    cond: Tensor,
-    t: Tensor,
-    eps: Tensor,
-) -> Tensor:
-    """‖v̂(z_t, t, cond) − v‖², summed over a latent: z0, eps (B, ...), cond (B, D), t (B,) -> (B,).
-
-    path: a `diffusion.paths.Path`. v = α′ z0 + σ′ eps is how z_t moves with t; on the rectified flow it is
-    eps − z0 (Lipman et al. 2023, eq. 9; Liu et al. 2023, eq. 1), and a model that says 0 pays 2 for each
-    number of a normalised latent.
-    """
-    _same_shape(z0=z0, eps=eps)
-    predicted = denoiser(path.add_noise(z0, eps, t), t, cond)
-    return (predicted - path.velocity(z0, eps, t)).square().flatten(1).sum(1)
-
-
-def noise_prediction(
-    denoiser: Callable[[Tensor, Tensor, Tensor], Tensor],
-    path,
-    z0: Tensor,
-    cond: Tensor,
-    t: Tensor,
-    eps: Tensor,
-) -> Tensor:
-    """‖ε̂(z_t, t, cond) − ε‖², summed over a latent: z0, eps (B, ...), cond (B, D), t (B,) -> (B,).
-
-    DDPM's simple loss (Ho et al. 2020, eq. 14). A model that says 0 pays 1 for each number.
-    """
-    _same_shape(z0=z0, eps=eps)
-    return (denoiser(path.add_noise(z0, eps, t), t, cond) - eps).square().flatten(1).sum(1)
-
-
-def _same_shape(**pair: Tensor) -> None:
+def same_shape(**pair: Tensor) -> None:
     """Broadcasting would turn a forgotten axis into a wrong number; say it instead."""
     (a, x), (b, y) = pair.items()
     if x.shape != y.shape:

@@ -11,8 +11,10 @@ import numpy as np
 from PIL import Image
 
 from course_utils import runtime
+from course_utils.datasets.attributes import NAMES
 from course_utils.datasets.captions import describe
-from course_utils.datasets.plushies import NAMES, Plushies, render
+from course_utils.datasets.drawing import render
+from course_utils.datasets.plushies import Plushies
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -38,9 +40,9 @@ def main(arguments: list[str] | None = None) -> int:
     filled[: asked.n] = pictures
     rows = filled.reshape(-1, columns, *pictures.shape[1:]).transpose(0, 2, 1, 3, 4)
     sheet = Image.fromarray(rows.reshape(-1, columns * asked.size, 3))
-    sheet.resize(
-        (sheet.width * 128 // asked.size, sheet.height * 128 // asked.size), Image.Resampling.NEAREST
-    ).save(asked.folder / "plushies.png")
+    sheet.resize((sheet.width * 128 // asked.size, sheet.height * 128 // asked.size), Image.Resampling.NEAREST).save(
+        asked.folder / "plushies.png"
+    )
     print(f"{asked.n} plushies written to {asked.folder.name}/")
     return 0
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from course_utils.datasets.plushies import ATTRIBUTES, NAMES
+from course_utils.datasets.attributes import ATTRIBUTES, NAMES
 
 SYNONYMS: dict[str, dict[str, tuple[str, ...]]] = {
     "species": {
@@ -61,10 +61,7 @@ SYNONYMS: dict[str, dict[str, tuple[str, ...]]] = {
     },
 }
 WORDS: dict[str, tuple[str, str]] = {
-    word: (name, value)
-    for name, values in SYNONYMS.items()
-    for value, words in values.items()
-    for word in words
+    word: (name, value) for name, values in SYNONYMS.items() for value, words in values.items() for word in words
 }
 """Every content word → (attribute, value)."""
 
@@ -89,9 +86,7 @@ def _words(attributes: dict[str, str], rng: random.Random) -> str:
         words = [word for word in SYNONYMS[name][attributes[name]] if word not in _NOUNS.values()]
         return words[0] if rng.random() < 0.7 else rng.choice(words)
 
-    opener = rng.choice(
-        ("a", "a", "a", "a photo of a", "a picture of a", "this is a", "a cute", "a soft", "a plush")
-    )
+    opener = rng.choice(("a", "a", "a", "a photo of a", "a picture of a", "this is a", "a cute", "a soft", "a plush"))
     animal = f"{say('fur')} {say('species')}" if "fur" in attributes else say("species")
     worn = attributes.get("accessory")
     if worn == "nothing":
@@ -136,9 +131,7 @@ def full_caption(row: Tensor | Sequence[int]) -> str:
     a = describe(row)
     worn = a["accessory"]
     wearing = (
-        ", bare"
-        if worn == "nothing"
-        else f" with {'' if worn == 'glasses' else 'a '}{a['accessory_colour']} {worn}"
+        ", bare" if worn == "nothing" else f" with {'' if worn == 'glasses' else 'a '}{a['accessory_colour']} {worn}"
     )
     return f"a {a['fur']} {a['species']}{wearing} on a {a['pattern']} {a['background']} background"
 

@@ -37,8 +37,6 @@ def photo(name: str, size: int = 256) -> Tensor:
         raise ValueError(f"name: got {name!r}; expected one of {', '.join(NAMES)}")
     square = _square(name)
     if not isinstance(size, int) or not 8 <= size <= square.width:
-        raise ValueError(
-            f"size: got {size!r}; expected a whole number from 8 to {square.width}, the size of {name}"
-        )
+        raise ValueError(f"size: got {size!r}; expected a whole number from 8 to {square.width}, the size of {name}")
     small = square.resize((size, size), Image.Resampling.LANCZOS)
     return torch.from_numpy(np.array(small)).permute(2, 0, 1).contiguous()

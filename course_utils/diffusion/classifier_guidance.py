@@ -91,9 +91,7 @@ def guided_ddpm(
     return z
 
 
-def guided_mean(
-    prediction: Prediction, s: Tensor, gradient: Tensor, w: float | Tensor
-) -> tuple[Tensor, Tensor]:
+def guided_mean(prediction: Prediction, s: Tensor, gradient: Tensor, w: float | Tensor) -> tuple[Tensor, Tensor]:
     """μ + w Σ ∇ log p(y | z_t) and the std √Σ of the step from prediction.t to s; gradient (B, ...)."""
     mean, std = prediction.path.posterior(prediction.z, prediction.z0, prediction.t, s)
     return mean + w * std**2 * gradient, std

@@ -28,7 +28,5 @@ def slerp(a: Tensor, b: Tensor, share: float | Tensor) -> Tensor:
         raise ValueError("a and b point in opposite directions; expected two vectors with one shortest way")
     # atan2 is exact for small angles too, where the arc cosine is not.
     angle = torch.atan2((b - cosine * a).norm(dim=1, keepdim=True), cosine)
-    mixed = torch.where(
-        angle < 1e-4, (1 - s) * a + s * b, (torch.sin((1 - s) * angle) * a + torch.sin(s * angle) * b)
-    )
+    mixed = torch.where(angle < 1e-4, (1 - s) * a + s * b, (torch.sin((1 - s) * angle) * a + torch.sin(s * angle) * b))
     return mixed / mixed.norm(dim=1, keepdim=True)

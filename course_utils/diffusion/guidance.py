@@ -46,9 +46,7 @@ class ClassifierFreeGuidance:
     def prepare(self, z: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The denoiser's arguments for both questions at once, in the order [uncond, cond]."""
         if 2 * len(z) != len(self.doubled_cond):
-            raise ValueError(
-                f"z holds {len(z)} latents; expected {len(self.doubled_cond) // 2}, as many as cond"
-            )
+            raise ValueError(f"z holds {len(z)} latents; expected {len(self.doubled_cond) // 2}, as many as cond")
         return torch.cat([z, z]), torch.cat([t, t]), self.doubled_cond
 
     def combine(self, uncond: Tensor, cond: Tensor) -> Tensor:

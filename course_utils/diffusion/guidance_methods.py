@@ -120,9 +120,7 @@ class CFGPlusPlus(ClassifierFreeGuidance):
         times = self.times.to(t)
         following = (times >= t[:, None] - 1e-6).sum(1)
         if bool((following >= len(times)).any()):
-            raise ValueError(
-                f"t is {t.tolist()}; expected times from which the grid goes on, above {times[-1]}"
-            )
+            raise ValueError(f"t is {t.tolist()}; expected times from which the grid goes on, above {times[-1]}")
         s = times[following]
         ahead, behind = self.path.alpha(s) * self.path.sigma(t), self.path.alpha(t) * self.path.sigma(s)
         return self.guidance_scale * ahead / (ahead - behind)

@@ -48,9 +48,7 @@ class LabelledMixture:
         if weights.shape != (k,) or not bool((weights.isfinite() & (weights > 0)).all()):
             raise ValueError(f"weights is {weights.tolist()}; expected {k} finite numbers above 0")
         if labels.shape != (k,) or labels.unique().tolist() != list(range(int(labels.max()) + 1)):
-            raise ValueError(
-                f"labels is {labels.tolist()}; expected {k} of the numbers 0, 1, ..., none left out"
-            )
+            raise ValueError(f"labels is {labels.tolist()}; expected {k} of the numbers 0, 1, ..., none left out")
         self.spread, self.axes = torch.linalg.eigh(covariances)  # (K, D), (K, D, D): C = axes spread axesᵀ
         if not torch.allclose(covariances, covariances.mT) or self.spread.min() <= 0:
             raise ValueError("covariances: expected symmetric, positive definite matrices")
@@ -135,9 +133,7 @@ class LabelledMixture:
         column = self._checked_labels(y, len(z))[:, None]
         return self.log_density(z, t) + w * self.class_log_posterior(z, t).gather(1, column)[:, 0]
 
-    def tilted_sample(
-        self, n: int, y: int, guidance_scale: float, generator: torch.Generator | None = None
-    ) -> Tensor:
+    def tilted_sample(self, n: int, y: int, guidance_scale: float, generator: torch.Generator | None = None) -> Tensor:
         """n exact draws (n, D) of p(z) p(y | z)^w, normalised, by rejection.
 
         It is proportional to p(z | y) p(y | z)^(w − 1): draw of class y, keep with probability

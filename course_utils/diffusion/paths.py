@@ -26,9 +26,7 @@ class Path:
         if abs(alpha0 - 1) > 1e-6 or abs(sigma0) > 1e-6:
             raise ValueError(f"path: expected pure data at t = 0, got alpha {alpha0:.3g}, sigma {sigma0:.3g}")
         if abs(alpha1) > 0.1 or abs(sigma1 - 1) > 0.01:
-            raise ValueError(
-                f"path: expected pure noise at t = 1, got alpha {alpha1:.3g}, sigma {sigma1:.3g}"
-            )
+            raise ValueError(f"path: expected pure noise at t = 1, got alpha {alpha1:.3g}, sigma {sigma1:.3g}")
 
     def alpha(self, t: Tensor) -> Tensor:
         """How much of the data is left at t: 1 at t = 0."""
@@ -160,9 +158,7 @@ class VariancePreserving(Path):
 
     def __init__(self, beta_min: float = 0.1, beta_max: float = 20.0):
         if not 0 < beta_min <= beta_max:
-            raise ValueError(
-                f"beta_min {beta_min} and beta_max {beta_max}: expected 0 < beta_min <= beta_max"
-            )
+            raise ValueError(f"beta_min {beta_min} and beta_max {beta_max}: expected 0 < beta_min <= beta_max")
         self.beta_min, self.beta_max = beta_min, beta_max
         super().__init__()
 

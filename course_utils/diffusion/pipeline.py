@@ -12,7 +12,7 @@ from course_utils.diffusion.conditions import slerp
 from course_utils.diffusion.guidance import ClassifierFreeGuidance, checked_scale
 from course_utils.diffusion.paths import Path, Prediction
 from course_utils.diffusion.samplers import SAMPLERS, Callback, noise_like, time_grid
-from course_utils.models.layers import check_pictures
+from course_utils.images import check_pictures
 
 
 class Stopped(Exception):

@@ -118,9 +118,7 @@ def noise_like(z: Tensor, generator: Generators) -> Tensor:
         on = generator.device if generator else z.device
         return torch.randn(z.shape, generator=generator, device=on, dtype=z.dtype).to(z.device)
     if len(generator) != len(z):
-        raise ValueError(
-            f"generator holds {len(generator)} generators for {len(z)} latents; expected one each"
-        )
+        raise ValueError(f"generator holds {len(generator)} generators for {len(z)} latents; expected one each")
     return torch.cat([noise_like(row, g) for row, g in zip(z.split(1), generator, strict=True)])
 
 

@@ -151,7 +151,5 @@ def slope(x, y) -> float:
     """The exponent a of the best power law y ∝ xᵃ: the slope of a straight line through the logarithms."""
     x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     if x.shape != y.shape or x.size < 2 or (x <= 0).any() or (y <= 0).any():
-        raise ValueError(
-            f"x, y: expected two or more positive numbers each, got {x.tolist()} and {y.tolist()}"
-        )
+        raise ValueError(f"x, y: expected two or more positive numbers each, got {x.tolist()} and {y.tolist()}")
     return float(np.polyfit(np.log(x), np.log(y), 1)[0])

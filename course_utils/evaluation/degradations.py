@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms import functional as T
 
-from course_utils.datasets.plushies import render, to_float
-from course_utils.models.layers import check_pictures
+from course_utils.datasets.drawing import render
+from course_utils.images import check_pictures, to_float
 
 
 def shift(x: Tensor, pixels: float = 1) -> Tensor:

@@ -14,8 +14,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from course_utils.datasets.plushies import ATTRIBUTES, NAMES
-from course_utils.models.layers import check_pictures
+from course_utils.datasets.attributes import ATTRIBUTES, NAMES
+from course_utils.images import check_pictures
 
 ACCESSORY, COLOUR = NAMES.index("accessory"), NAMES.index("accessory_colour")
 NOTHING = ATTRIBUTES["accessory"].index("nothing")
@@ -88,9 +88,7 @@ def adherence(judge: Predicts, pictures: Tensor, named: Tensor) -> Adherence:
     counts, right = named >= 0, (found == named) & (named >= 0)
     asked = counts.sum(1)
     per_attribute = {
-        name: float(right[:, i].sum() / counts[:, i].sum())
-        for i, name in enumerate(NAMES)
-        if bool(counts[:, i].any())
+        name: float(right[:, i].sum() / counts[:, i].sum()) for i, name in enumerate(NAMES) if bool(counts[:, i].any())
     }
     return Adherence(right.sum(1) / asked, right.sum(1) == asked, asked, per_attribute)
 

@@ -69,6 +69,4 @@ def _pair(mean: Tensor, logvar: Tensor) -> None:
     _matrix(mean, "mean")
     _matrix(logvar, "logvar")
     if mean.shape != logvar.shape:
-        raise ValueError(
-            f"logvar: expected the shape of mean, {tuple(mean.shape)}, got {tuple(logvar.shape)}"
-        )
+        raise ValueError(f"logvar: expected the shape of mean, {tuple(mean.shape)}, got {tuple(logvar.shape)}")

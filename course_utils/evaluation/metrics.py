@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from course_utils.datasets.attributes import ATTRIBUTES, NAMES
 from course_utils.datasets.captions import SYNONYMS
-from course_utils.datasets.plushies import ATTRIBUTES, NAMES
-from course_utils.models.layers import check_pictures
+from course_utils.images import check_pictures
 
 if TYPE_CHECKING:
     from course_utils.models.clip import CLIP
@@ -71,8 +71,8 @@ def ssim(x: Tensor, y: Tensor) -> Tensor:
 @lru_cache(maxsize=1)
 def course_lpips() -> nn.Module:
     """LPIPS on the course's own backbone, from its checkpoint; loaded once."""
+    from course_utils.checkpoints import load
     from course_utils.models.perceptual import lpips_network
-    from course_utils.training.checkpoints import load
 
     return lpips_network(load("backbone"))
 

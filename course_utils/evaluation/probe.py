@@ -27,9 +27,7 @@ class LinearProbe:
         """Features (N, D) → (N, K)."""
         x = _features(features, "features")
         if x.shape[1] != len(self.mean):
-            raise ValueError(
-                f"features: expected {len(self.mean)} numbers a row, as in training, got {x.shape[1]}"
-            )
+            raise ValueError(f"features: expected {len(self.mean)} numbers a row, as in training, got {x.shape[1]}")
         return F.linear((x - self.mean) / self.std, self.weight, self.bias)
 
     def predict(self, features: Tensor) -> Tensor:
@@ -84,11 +82,7 @@ def linear_probe(
 
 def _features(features: Tensor, name: str) -> Tensor:
     if not isinstance(features, Tensor) or features.ndim != 2 or not features.is_floating_point():
-        came = (
-            f"{features.dtype} {tuple(features.shape)}"
-            if isinstance(features, Tensor)
-            else type(features).__name__
-        )
+        came = f"{features.dtype} {tuple(features.shape)}" if isinstance(features, Tensor) else type(features).__name__
         raise ValueError(f"{name}: expected a float tensor (N, D), got {came}")
     return features.detach().float().cpu()
 
@@ -97,9 +91,7 @@ def _pair(features: Tensor, labels: Tensor, name: str, of: str) -> tuple[Tensor,
     """The labelled rows: features (M, D) and labels (M,)."""
     x = _features(features, name)
     if not isinstance(labels, Tensor) or labels.shape != (len(x),) or labels.is_floating_point():
-        came = (
-            f"{labels.dtype} {tuple(labels.shape)}" if isinstance(labels, Tensor) else type(labels).__name__
-        )
+        came = f"{labels.dtype} {tuple(labels.shape)}" if isinstance(labels, Tensor) else type(labels).__name__
         raise ValueError(f"{of}: expected an integer tensor ({len(x)},), got {came}")
     y = labels.detach().long().cpu()
     return x[y >= 0], y[y >= 0]

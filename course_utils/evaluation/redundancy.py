@@ -29,9 +29,7 @@ def neighbour_correlation(x: Tensor, distance: int = 1) -> float:
     """
     x = _batch(x)
     if not isinstance(distance, int) or not 1 <= distance < min(x.shape[2:]):
-        raise ValueError(
-            f"distance: got {distance!r}; expected a whole number from 1 to {min(x.shape[2:]) - 1}"
-        )
+        raise ValueError(f"distance: got {distance!r}; expected a whole number from 1 to {min(x.shape[2:]) - 1}")
     d = distance
     pairs = [(x[..., :-d], x[..., d:]), (x[..., :-d, :], x[..., d:, :])]
     a, b = (torch.cat([pair[k].flatten() for pair in pairs]) for k in (0, 1))

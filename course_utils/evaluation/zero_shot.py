@@ -15,9 +15,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from course_utils.datasets.attributes import ATTRIBUTES, check_attributes
 from course_utils.datasets.captions import SYNONYMS, describe, full_caption
-from course_utils.datasets.plushies import ATTRIBUTES, check_attributes, to_float
 from course_utils.evaluation.metrics import zero_shot_prompts
+from course_utils.images import to_float
 
 
 def class_prompts(name: str, templates: Sequence[str] | None = None) -> list[list[str]]:
@@ -85,9 +86,7 @@ def shuffled_words(row: Tensor, seed: int = 0) -> str:
 def _worn(row: Tensor) -> dict[str, str]:
     a = describe(row)
     if a.get("accessory", "nothing") == "nothing" or "fur" not in a or "accessory_colour" not in a:
-        raise ValueError(
-            f"row: got {row.tolist()}; expected a plushie that wears something, all attributes set"
-        )
+        raise ValueError(f"row: got {row.tolist()}; expected a plushie that wears something, all attributes set")
     return a
 
 
@@ -103,9 +102,7 @@ def prefers_truth(
         raise ValueError(
             f"true, false: expected {len(image_emb)} sentences each, one a picture, got {len(true)} and {len(false)}"
         )
-    a, b = (
-        (image_emb * encode_text(list(texts)).to(image_emb.device)).sum(1).float() for texts in (true, false)
-    )
+    a, b = ((image_emb * encode_text(list(texts)).to(image_emb.device)).sum(1).float() for texts in (true, false))
     right = (a > b).float() + 0.5 * (a == b).float()
     return float(right.mean()), float((a - b).mean())
 

@@ -19,8 +19,7 @@ from pathlib import Path
 
 import torch
 
-from course_utils import runtime
-from course_utils.training import checkpoints
+from course_utils import checkpoints, runtime
 
 OLDEST, NEWEST = (3, 10), (3, 13)
 INSTALL = "in the course's folder run `make lab`, or `pip install -r requirements.txt` in this notebook's environment"
@@ -55,17 +54,13 @@ def python_version(version: Sequence[int] = sys.version_info) -> Check:
     """Python 3.10 to 3.13, which the course is tested with."""
     found = f"Python {version[0]}.{version[1]}"
     if tuple(version[:2]) < OLDEST:
-        return Check(
-            "Python", False, found, "install Python 3.10 or newer, delete the folder .venv, run `make lab`"
-        )
+        return Check("Python", False, found, "install Python 3.10 or newer, delete the folder .venv, run `make lab`")
     if tuple(version[:2]) > NEWEST:
         return Check("Python", None, f"{found}, newer than what the course was tested with; it may well work")
     return Check("Python", True, found)
 
 
-def packages(
-    names: Iterable[str] = PACKAGES, version_of: Callable[[str], str] = importlib.metadata.version
-) -> Check:
+def packages(names: Iterable[str] = PACKAGES, version_of: Callable[[str], str] = importlib.metadata.version) -> Check:
     """The packages of requirements.txt, as this kernel sees them."""
     missing, found = [], []
     for name in names:
@@ -106,9 +101,7 @@ def chosen_profile() -> Check:
     try:
         name = runtime.profile()
     except ValueError as error:
-        return Check(
-            "profile", False, str(error), "unset COURSE_PROFILE or set it to one of these, restart the kernel"
-        )
+        return Check("profile", False, str(error), "unset COURSE_PROFILE or set it to one of these, restart the kernel")
     asked = "as COURSE_PROFILE asks" if os.environ.get("COURSE_PROFILE") else "picked by the device"
     return Check("profile", True, f"{name}, {asked}")
 
@@ -118,14 +111,10 @@ def widgets(version_of: Callable[[str], str] = importlib.metadata.version) -> Ch
     try:
         own, front = version_of("ipywidgets"), version_of("jupyterlab_widgets")
     except importlib.metadata.PackageNotFoundError as error:
-        return Check(
-            "widgets", False, f"{error.name} is missing", INSTALL + ", then reload the browser's page"
-        )
+        return Check("widgets", False, f"{error.name} is missing", INSTALL + ", then reload the browser's page")
     if int(own.split(".")[0]) < 8 or int(front.split(".")[0]) < 3:
         found = f"ipywidgets {own} and jupyterlab_widgets {front} are too old"
-        return Check(
-            "widgets", False, found, "`pip install --upgrade ipywidgets`, then reload the browser's page"
-        )
+        return Check("widgets", False, found, "`pip install --upgrade ipywidgets`, then reload the browser's page")
     return Check("widgets", True, f"ipywidgets {own} with jupyterlab_widgets {front}")
 
 
@@ -168,9 +157,7 @@ def reachable(hosts: dict[str, str] | None = None, seconds: float = 2.0) -> Chec
     there = [name for name, ok in found.items() if ok]
     if not there:
         return Check("network", None, "nothing is reachable; the whole course runs offline")
-    return Check(
-        "network", None, f"reachable: {', '.join(there)}; used where a notebook says so, never needed"
-    )
+    return Check("network", None, f"reachable: {', '.join(there)}; used where a notebook says so, never needed")
 
 
 def check_all() -> list[Check]:

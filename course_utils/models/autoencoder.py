@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_utils.models.layers import ResBlock, check_pictures
+from course_utils.images import check_pictures
+from course_utils.models.layers import ResBlock
 
 
 class DiagonalGaussian:
@@ -171,9 +172,7 @@ class VAE(nn.Module):
         """Raw latents (B, 4, 8, 8) → pictures (B, 3, 64, 64), not clipped."""
         side, channels = self.side // 8, self.config.latent_channels
         if z.ndim != 4 or z.shape[1:] != (channels, side, side):
-            raise ValueError(
-                f"z: expected latents of shape (B, {channels}, {side}, {side}), got {tuple(z.shape)}"
-            )
+            raise ValueError(f"z: expected latents of shape (B, {channels}, {side}, {side}), got {tuple(z.shape)}")
         return self.decoder(z)
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, DiagonalGaussian]:
@@ -198,7 +197,7 @@ class VAE(nn.Module):
     @torch.no_grad()
     def measure_latents(self, pictures: Tensor) -> None:
         """Set `latent_mean` and `latent_std` from uint8 or float pictures, a few thousand of them."""
-        from course_utils.datasets.plushies import to_float
+        from course_utils.images import to_float
 
         self.latent_mean.zero_()
         self.latent_std.fill_(1.0)
@@ -240,7 +239,5 @@ class VAESweep(nn.Module):
 
     def __getitem__(self, weight: float) -> VAE:
         if weight not in self.weights:
-            raise KeyError(
-                f"weight: got {weight}; the sweep holds {', '.join(f'{w:g}' for w in self.weights)}"
-            )
+            raise KeyError(f"weight: got {weight}; the sweep holds {', '.join(f'{w:g}' for w in self.weights)}")
         return self.members[self.weights.index(weight)]

@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_utils.datasets.plushies import ATTRIBUTES, NAMES
-from course_utils.models.layers import check_pictures, conv_norm_act
+from course_utils.datasets.attributes import ATTRIBUTES, NAMES
+from course_utils.images import check_pictures
+from course_utils.models.layers import conv_norm_act
 from course_utils.models.vit import ViT
 
 
@@ -29,9 +30,7 @@ class Judge(nn.Module):
         )
         # Two looks at the last feature map: what is there, and roughly where.
         self.mix = nn.Sequential(nn.Linear(4 * w * 17, 4 * w), nn.SiLU())
-        self.heads = nn.ModuleDict(
-            {name: nn.Linear(4 * w, len(values)) for name, values in ATTRIBUTES.items()}
-        )
+        self.heads = nn.ModuleDict({name: nn.Linear(4 * w, len(values)) for name, values in ATTRIBUTES.items()})
 
     def config_dict(self) -> dict:
         return {"width": self.width}

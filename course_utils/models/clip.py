@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_utils.models.layers import check_pictures, conv_norm_act
+from course_utils.images import check_pictures
+from course_utils.models.layers import conv_norm_act
 from course_utils.models.text import TextTransformer, last_token
 from course_utils.models.tokenizer import Tokenizer
 from course_utils.models.vit import ConvStem, ViT
@@ -62,15 +63,11 @@ class CLIP(nn.Module):
 
     side = 64
 
-    def __init__(
-        self, tokenizer: Tokenizer, config: CLIPConfig | None = None, image: nn.Module | None = None
-    ):
+    def __init__(self, tokenizer: Tokenizer, config: CLIPConfig | None = None, image: nn.Module | None = None):
         super().__init__()
         self.config, self.tokenizer = config or CLIPConfig(), tokenizer
         c = self.config
-        self.text = TextTransformer(
-            tokenizer.vocab_size, tokenizer.context_length, c.text_width, c.text_depth, c.heads
-        )
+        self.text = TextTransformer(tokenizer.vocab_size, tokenizer.context_length, c.text_width, c.text_depth, c.heads)
         self.image = image or ViT(ConvStem(c.image_width), 16, c.image_width, c.image_depth, c.heads)
         self.text_projection = nn.Linear(c.text_width, c.embedding, bias=False)
         self.image_projection = nn.Linear(c.image_width, c.embedding, bias=False)

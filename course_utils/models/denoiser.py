@@ -42,9 +42,7 @@ class DiTBlock(nn.Module):
         nn.init.zeros_(self.modulation.bias)
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
-        shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(c)[:, None].chunk(
-            6, dim=-1
-        )  # (B, 1, width)
+        shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(c)[:, None].chunk(6, dim=-1)  # (B, 1, width)
         x = x + gate1 * self.attention(torch.addcmul(shift1, self.norm1(x), 1 + scale1))
         return x + gate2 * self.mlp(torch.addcmul(shift2, self.norm2(x), 1 + scale2))
 
@@ -62,9 +60,7 @@ class Denoiser(nn.Module):
         self.input = nn.Linear(c.channels * c.patch**2, c.width)
         self.position_embedding = nn.Parameter(sinusoidal_2d(c.side // c.patch, c.width))
         self.time = nn.Sequential(nn.Linear(256, c.width), nn.SiLU(), nn.Linear(c.width, c.width))
-        self.condition = nn.Sequential(
-            nn.Linear(c.condition, c.width), nn.SiLU(), nn.Linear(c.width, c.width)
-        )
+        self.condition = nn.Sequential(nn.Linear(c.condition, c.width), nn.SiLU(), nn.Linear(c.width, c.width))
         self.null = nn.Parameter(F.normalize(torch.randn(c.condition), dim=0))
         self.blocks = nn.ModuleList(DiTBlock(c.width, c.heads) for _ in range(c.depth))
         self.norm = nn.LayerNorm(c.width, elementwise_affine=False)
@@ -90,13 +86,9 @@ class Denoiser(nn.Module):
         if t.shape != (len(z),):
             raise ValueError(f"t: expected one time for each latent, shape ({len(z)},), got {tuple(t.shape)}")
         if condition.shape != (len(z), c.condition):
-            raise ValueError(
-                f"condition: expected shape ({len(z)}, {c.condition}), got {tuple(condition.shape)}"
-            )
+            raise ValueError(f"condition: expected shape ({len(z)}, {c.condition}), got {tuple(condition.shape)}")
         # A unit vector of D numbers has entries near 1/√D; networks like inputs near 1.
-        u = self.time(sinusoidal(1000.0 * t, 256)) + self.condition(
-            condition * c.condition**0.5
-        )  # (B, width)
+        u = self.time(sinusoidal(1000.0 * t, 256)) + self.condition(condition * c.condition**0.5)  # (B, width)
         u = F.silu(u)
         x = self.input(patchify(z, c.patch)) + self.position_embedding  # (B, L, width)
         for block in self.blocks:

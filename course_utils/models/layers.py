@@ -93,9 +93,7 @@ def sinusoidal(t: Tensor, width: int, longest: float = 10_000.0) -> Tensor:
     Periods run from 2π to 2π·longest, so a time in [0, 1] must be stretched first: callers pass 1000·t.
     """
     half = width // 2
-    frequencies = torch.exp(
-        -math.log(longest) * torch.arange(half, device=t.device, dtype=torch.float32) / half
-    )
+    frequencies = torch.exp(-math.log(longest) * torch.arange(half, device=t.device, dtype=torch.float32) / half)
     angles = t.float()[:, None] * frequencies
     return torch.cat([angles.cos(), angles.sin()], dim=1)
 
@@ -103,29 +101,6 @@ def sinusoidal(t: Tensor, width: int, longest: float = 10_000.0) -> Tensor:
 def sinusoidal_2d(side: int, width: int) -> Tensor:
     """Fixed position features of a side × side grid of tokens, row by row: (side², width)."""
     if width % 4:
-        raise ValueError(
-            f"width: got {width}; expected a multiple of 4, for sine and cosine of two coordinates"
-        )
+        raise ValueError(f"width: got {width}; expected a multiple of 4, for sine and cosine of two coordinates")
     y, x = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
-    return torch.cat(
-        [sinusoidal(y.flatten(), width // 2, 100.0), sinusoidal(x.flatten(), width // 2, 100.0)], dim=1
-    )
-
-
-def check_pictures(x: Tensor, name: str = "x", side: int | None = None) -> Tensor:
-    """A batch of float pictures (B, 3, H, W) in [-1, 1], or a ValueError that says what came instead."""
-    if not isinstance(x, Tensor) or x.ndim != 4 or x.shape[1] != 3:
-        raise ValueError(
-            f"{name}: expected pictures of shape (B, 3, H, W), got {tuple(getattr(x, 'shape', ()))}"
-        )
-    if not x.is_floating_point():
-        raise ValueError(
-            f"{name}: expected floats in [-1, 1], got {x.dtype}; datasets.plushies.to_float converts"
-        )
-    if side is not None and x.shape[2:] != (side, side):
-        raise ValueError(f"{name}: expected {side}×{side} pixels, got {x.shape[2]}×{x.shape[3]}")
-    if x.numel():
-        low, high = x.detach().aminmax()
-        if not (low >= -1.001 and high <= 1.001):
-            raise ValueError(f"{name}: expected values in [-1, 1], got {float(low):.3g} to {float(high):.3g}")
-    return x
+    return torch.cat([sinusoidal(y.flatten(), width // 2, 100.0), sinusoidal(x.flatten(), width // 2, 100.0)], dim=1)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_utils.datasets.plushies import ATTRIBUTES
+from course_utils.datasets.attributes import ATTRIBUTES
 from course_utils.models.layers import sinusoidal
 
 
@@ -41,15 +41,11 @@ class NoisyClassifier(nn.Module):
         self.time = nn.Sequential(nn.Linear(128, width), nn.SiLU())
         self.blocks = nn.ModuleList(NoisyBlock(width) for _ in range(2))
         self.mix = nn.Sequential(nn.Linear(width * side**2 // 4, 2 * width), nn.SiLU())
-        self.heads = nn.ModuleDict(
-            {name: nn.Linear(2 * width, len(values)) for name, values in ATTRIBUTES.items()}
-        )
+        self.heads = nn.ModuleDict({name: nn.Linear(2 * width, len(values)) for name, values in ATTRIBUTES.items()})
 
     def forward(self, z: Tensor, t: Tensor) -> dict[str, Tensor]:
         if z.ndim != 4 or tuple(z.shape[1:]) != self.shape:
-            raise ValueError(
-                f"z: expected latents (B, {', '.join(map(str, self.shape))}), got {tuple(z.shape)}"
-            )
+            raise ValueError(f"z: expected latents (B, {', '.join(map(str, self.shape))}), got {tuple(z.shape)}")
         if t.shape != (len(z),):
             raise ValueError(f"t: expected one time for each latent, shape ({len(z)},), got {tuple(t.shape)}")
         h, u = self.input(z), self.time(sinusoidal(1000.0 * t, 128).to(z.dtype))

@@ -7,29 +7,21 @@ tell how a picture was degraded (blurred, noisy, pixelated, ...), so its feature
 
 from __future__ import annotations
 
-import hashlib
-import io
-import urllib.request
 import warnings
 from collections.abc import Mapping
-from http.client import HTTPException
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_utils import runtime
-from course_utils.datasets.plushies import ATTRIBUTES
-from course_utils.models.layers import check_pictures
+from course_utils.datasets.attributes import ATTRIBUTES
+from course_utils.images import check_pictures
 
 DEGRADATIONS = ("none", "blur", "noise", "pixelated", "grey", "shuffled")
 
 # torchvision's SqueezeNet is trained on pictures scaled so; lpips scales its input the same way.
 SHIFT = (-0.030, -0.088, -0.188)
 SCALE = (0.458, 0.448, 0.450)
-
-# torchvision's ImageNet weights; the name ends with the first eight digits of the file's SHA-256.
-OFFICIAL_URL = "https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth"
 
 
 def degrade(x: Tensor, kinds: Tensor, generator: torch.Generator) -> Tensor:
@@ -55,9 +47,7 @@ class Backbone(nn.Module):
         from torchvision.models import squeezenet1_1
 
         self.features = squeezenet1_1(weights=None).features
-        heads = {name: len(values) for name, values in ATTRIBUTES.items()} | {
-            "degradation": len(DEGRADATIONS)
-        }
+        heads = {name: len(values) for name, values in ATTRIBUTES.items()} | {"degradation": len(DEGRADATIONS)}
         self.heads = nn.ModuleDict({name: nn.Linear(1024, k) for name, k in heads.items()})
         self.register_buffer("shift", torch.tensor(SHIFT).view(1, 3, 1, 1))
         self.register_buffer("scale", torch.tensor(SCALE).view(1, 3, 1, 1))
@@ -83,39 +73,11 @@ def lpips_network(backbone: Backbone) -> nn.Module:
     over layers. Its learned channel weights belong to the official network and are left out (`lpips=False`).
     Always in eval mode, with frozen weights; gradients flow to the pictures.
     """
-    net = _lpips(dict(backbone.features.named_parameters()), weighted=False)
+    net = lpips_on(dict(backbone.features.named_parameters()), weighted=False)
     return net.to(next(backbone.parameters()).device)
 
 
-def official_lpips(seconds: float = 3.0) -> nn.Module | None:
-    """`lpips.LPIPS` as published, on SqueezeNet as ImageNet trained it; None where the weights cannot be had.
-
-    The channel weights come with the package. The backbone (5 MB) is fetched once and kept in the course's cache;
-    a server that says nothing for `seconds` counts as out of reach, and a file that is not the published one is
-    not used.
-    """
-    name = OFFICIAL_URL.rsplit("/", 1)[1]
-    file = runtime.cache_dir() / name
-    if file.exists():
-        raw = file.read_bytes()
-    else:
-        try:
-            with urllib.request.urlopen(OFFICIAL_URL, timeout=seconds) as answer:
-                raw = answer.read()
-        except (OSError, HTTPException):
-            return None
-    if not hashlib.sha256(raw).hexdigest().startswith(name.rsplit("-", 1)[1].removesuffix(".pth")):
-        return None
-    if not file.exists():
-        partial = file.with_suffix(".partial")
-        partial.write_bytes(raw)
-        partial.replace(file)
-    weights = torch.load(io.BytesIO(raw), weights_only=True)
-    features = {k.removeprefix("features."): v for k, v in weights.items() if k.startswith("features.")}
-    return _lpips(features, weighted=True).to(runtime.device())
-
-
-def _lpips(features: Mapping[str, Tensor], weighted: bool) -> nn.Module:
+def lpips_on(features: Mapping[str, Tensor], weighted: bool) -> nn.Module:
     import lpips
 
     with warnings.catch_warnings():

@@ -14,9 +14,7 @@ class TextTransformer(nn.Module):
     Each position sees itself and what stands before it, so only the last token has read the whole text.
     """
 
-    def __init__(
-        self, vocab_size: int, context_length: int, width: int = 128, depth: int = 2, heads: int = 4
-    ):
+    def __init__(self, vocab_size: int, context_length: int, width: int = 128, depth: int = 2, heads: int = 4):
         super().__init__()
         self.token_embedding = nn.Embedding(vocab_size, width)
         self.position_embedding = nn.Parameter(0.01 * torch.randn(context_length, width))
@@ -45,7 +43,5 @@ def last_token(states: Tensor, tokens: Tensor, end_id: int) -> Tensor:
     """
     is_end = tokens == end_id
     if not bool(is_end.any(1).all()):
-        raise ValueError(
-            f"tokens: every text must hold the end token {end_id}; {int((~is_end.any(1)).sum())} do not"
-        )
+        raise ValueError(f"tokens: every text must hold the end token {end_id}; {int((~is_end.any(1)).sum())} do not")
     return states[torch.arange(len(tokens), device=tokens.device), is_end.int().argmax(1)]

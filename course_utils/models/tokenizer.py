@@ -125,9 +125,7 @@ class Tokenizer:
         """Learn merges from texts, `normalise`d as prompts are. A small corpus may yield fewer symbols."""
         smallest = len(SPECIALS) + len(ALPHABET)
         if vocab_size < smallest:
-            raise ValueError(
-                f"vocab_size is {vocab_size}; expected {smallest} or more: 3 specials, 256 bytes"
-            )
+            raise ValueError(f"vocab_size is {vocab_size}; expected {smallest} or more: 3 specials, 256 bytes")
         counts = Counter(piece for text in corpus for piece in pieces(normalise(text)))
         return cls(learn_merges(counts, vocab_size), context_length)
 

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from accelerate import PartialState
 
-from course_utils import runtime
-from course_utils.training import checkpoints
+from course_utils import checkpoints, runtime
 from course_utils.training.recipes import RECIPES, budget
 
 
@@ -33,9 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--profile", choices=runtime.PROFILES, default=runtime.profile())
     parser.add_argument("--steps", type=int, help="optimiser steps, if not the profile's")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--out", type=Path, help="where to save (default: data/checkpoints/RECIPE.safetensors)"
-    )
+    parser.add_argument("--out", type=Path, help="where to save (default: data/checkpoints/RECIPE.safetensors)")
     asked = parser.parse_args(arguments)
     if asked.out and asked.recipe == "all":
         parser.error("--out: all recipes cannot be saved to one file; expected one recipe")

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from course_utils import losses
-from course_utils.datasets.plushies import Plushies, PlushieTensors, to_float
+from course_utils.checkpoints import load
+from course_utils.datasets.plushies import Plushies, PlushieTensors
+from course_utils.images import to_float
 from course_utils.models.autoencoder import VAE, VAESweep
 from course_utils.models.discriminator import PatchDiscriminator
 from course_utils.models.perceptual import lpips_network
 from course_utils.training.batches import Budget, draw, held_out, in_chunks, place
-from course_utils.training.checkpoints import load
 from course_utils.training.loop import Part, fit
 
 KL_WEIGHT = 0.03

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from course_utils import runtime
-from course_utils.datasets.plushies import NAMES, Plushies, PlushieTensors, to_float
+from course_utils.datasets.attributes import NAMES
+from course_utils.datasets.plushies import Plushies, PlushieTensors
+from course_utils.images import to_float
 
 
 @dataclass(frozen=True)

@@ -109,9 +109,7 @@ def _save_state(path: Path, step: int, parts, optimizers, averages, generator) -
             tensors |= {f"{i}.adam.{j}.{k}": v for k, v in optimizer.state.get(p, {}).items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    save_file(
-        {k: v.detach().cpu().contiguous() for k, v in tensors.items()}, partial, {"step": json.dumps(step)}
-    )
+    save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, partial, {"step": json.dumps(step)})
     partial.replace(path)
 
 
@@ -132,8 +130,7 @@ def _load_state(path: Path, parts, optimizers, averages, generator) -> int:
             if saved:
                 # The moments take their parameter's device and memory layout; a fused optimiser wants its count there too.
                 optimizer.state[p] = {
-                    k: v.to(p.device) if k == "step" else torch.empty_like(p).copy_(v)
-                    for k, v in saved.items()
+                    k: v.to(p.device) if k == "step" else torch.empty_like(p).copy_(v) for k, v in saved.items()
                 }
     generator.set_state(tensors["generator"])
     return step

@@ -15,8 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_utils import losses, runtime
-from course_utils.datasets.plushies import NAMES, Plushies, PlushieTensors, render, to_float
+from course_utils.checkpoints import load
+from course_utils.datasets.attributes import NAMES
+from course_utils.datasets.drawing import render
+from course_utils.datasets.plushies import Plushies, PlushieTensors
+from course_utils.diffusion import objectives
 from course_utils.diffusion.paths import RectifiedFlow, VariancePreserving
+from course_utils.images import to_float
 from course_utils.models.autoencoder import VAE
 from course_utils.models.classifier import Judge, attribute_loss
 from course_utils.models.clip import CLIP
@@ -35,7 +40,6 @@ from course_utils.training.batches import (
     pictures_at,
     place,
 )
-from course_utils.training.checkpoints import load
 from course_utils.training.loop import Part, fit
 
 BUDGETS: dict[str, dict[str, Budget]] = {
@@ -168,9 +172,7 @@ def clip(budget: Budget, seed: int = 0) -> tuple[CLIP, dict]:
     source = Plushies(budget.pictures)
     data = source.in_memory()
     captions = [[source.caption(i, k) for k in range(CAPTION_VARIANTS)] for i in range(len(source))]
-    tokenizer = Tokenizer.train(
-        (c for row in captions[:4000] for c in row), vocab_size=512, context_length=24
-    )
+    tokenizer = Tokenizer.train((c for row in captions[:4000] for c in row), vocab_size=512, context_length=24)
     tokens = torch.stack([tokenizer(row) for row in captions])  # (N, variants, L)
     model = place(CLIP(tokenizer))
     groups = look_alikes(data.attributes, LOOK_ALIKES, ("fur", "background"))
@@ -204,9 +206,7 @@ def latents_and_conditions(n: int, model: VAE, towers: CLIP, seed: int = 0) -> t
         pictures = render(source.attributes[part], source.seeds[part])
         latents.append(in_chunks(lambda x: model.to_latent(to_float(x)), pictures))
     captions = [source.caption(i, k) for i in range(n) for k in range(CAPTION_VARIANTS)]
-    conditions = torch.cat(
-        [towers.encode_text(captions[i : i + 4096]).cpu() for i in range(0, len(captions), 4096)]
-    )
+    conditions = torch.cat([towers.encode_text(captions[i : i + 4096]).cpu() for i in range(0, len(captions), 4096)])
     return torch.cat(latents).contiguous(), conditions.view(n, CAPTION_VARIANTS, -1)
 
 
@@ -216,9 +216,7 @@ def picture_embeddings(n: int, towers: CLIP, seed: int = 0) -> Tensor:
     source = Plushies(n, seed=seed)
     return torch.cat(
         [
-            in_chunks(
-                lambda x: towers.encode_image(to_float(x)), render(source.attributes[i], source.seeds[i])
-            )
+            in_chunks(lambda x: towers.encode_image(to_float(x)), render(source.attributes[i], source.seeds[i]))
             for i in torch.arange(n).split(2048)
         ]
     )
@@ -248,9 +246,7 @@ def draw_training_pairs(
     return z0, torch.where(dropped[:, None], model.null, c), eps
 
 
-def denoiser_loss(
-    model: Denoiser, latents: Tensor, conditions: Tensor, batch: int, g: torch.Generator
-) -> Tensor:
+def denoiser_loss(model: Denoiser, latents: Tensor, conditions: Tensor, batch: int, g: torch.Generator) -> Tensor:
     """One batch of conditional flow matching with condition dropout: the training step of notebook 07.
 
     Times are logit-normal (Esser et al. 2024, §3.1): the middle of the path, where most is decided, comes oftenest.
@@ -258,16 +254,14 @@ def denoiser_loss(
     z0, c, eps = draw_training_pairs(model, latents, conditions, batch, g)
     t = torch.randn(batch, generator=g).sigmoid().to(z0.device)
     # Summed over a latent by `flow_matching`; per number here, which suits the optimiser's defaults.
-    return losses.flow_matching(model, RectifiedFlow(), z0, c, t, eps).mean() / z0[0].numel()
+    return objectives.flow_matching(model, RectifiedFlow(), z0, c, t, eps).mean() / z0[0].numel()
 
 
-def diffusion_loss(
-    model: Denoiser, latents: Tensor, conditions: Tensor, batch: int, g: torch.Generator
-) -> Tensor:
+def diffusion_loss(model: Denoiser, latents: Tensor, conditions: Tensor, batch: int, g: torch.Generator) -> Tensor:
     """One batch of DDPM's training (Ho et al. 2020, algorithm 1): name the noise, at a time drawn evenly."""
     z0, c, eps = draw_training_pairs(model, latents, conditions, batch, g)
     t = torch.rand(batch, generator=g).to(z0.device)
-    return losses.noise_prediction(model, VariancePreserving(), z0, c, t, eps).mean() / z0[0].numel()
+    return objectives.noise_prediction(model, VariancePreserving(), z0, c, t, eps).mean() / z0[0].numel()
 
 
 def _train_denoiser(

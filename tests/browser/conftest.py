@@ -129,9 +129,7 @@ def chromium():
     except ImportError:
         _missing("playwright")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=executable, args=CHROMIUM_ARGUMENTS, timeout=180_000
-        )
+        browser = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_ARGUMENTS, timeout=180_000)
         yield browser
         browser.close()
 
@@ -158,9 +156,7 @@ def screenshot(page, name: str) -> Path:
 def open_notebook(page, lab: Lab, name: str) -> None:
     """Open a notebook in JupyterLab, the file browser folded away, and wait for its kernel."""
     if not (lab.folder / name).exists():
-        pytest.fail(
-            f"there is no notebook {name}; found {sorted(p.name for p in lab.folder.glob('*.ipynb'))}"
-        )
+        pytest.fail(f"there is no notebook {name}; found {sorted(p.name for p in lab.folder.glob('*.ipynb'))}")
     page.goto(f"{lab.url}/lab/tree/{name}?token={lab.token}&reset")
     page.locator(".jp-NotebookPanel .jp-Cell").first.wait_for()
     page.evaluate("jupyterapp.shell.collapseLeft()")
@@ -208,6 +204,4 @@ def clear_outputs(page) -> None:
 
 def image_bytes(locator) -> bytes:
     """The encoded bytes that an image on the page shows."""
-    return bytes(
-        locator.evaluate("async e => Array.from(new Uint8Array(await (await fetch(e.src)).arrayBuffer()))")
-    )
+    return bytes(locator.evaluate("async e => Array.from(new Uint8Array(await (await fetch(e.src)).arrayBuffer()))"))

@@ -17,9 +17,7 @@ def test_the_blind_test_keeps_score(page, lab):
     left = test.locator("img.blind-left").first
     before = image_bytes(left)
     assert before[:4] == b"\x89PNG"
-    assert "decoder" not in test.locator(".blind-verdict").first.text_content(), (
-        "nothing is told before the answer"
-    )
+    assert "decoder" not in test.locator(".blind-verdict").first.text_content(), "nothing is told before the answer"
     assert "Question 1" in test.locator(".blind-status").first.text_content()
 
     test.locator("button").nth(0).click()

@@ -2,6 +2,7 @@
 
 import torch
 
+from course_utils.datasets.attributes import ATTRIBUTES, NAMES, sample_attributes
 from course_utils.datasets.captions import (
     FILLERS,
     WORDS,
@@ -11,7 +12,6 @@ from course_utils.datasets.captions import (
     named,
     unknown_words,
 )
-from course_utils.datasets.plushies import ATTRIBUTES, NAMES, sample_attributes
 
 
 def test_what_a_caption_names_is_true():

@@ -4,17 +4,10 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from course_utils.datasets.plushies import (
-    ATTRIBUTES,
-    NAMES,
-    RESOLUTIONS,
-    Plushies,
-    held_out_combinations,
-    render,
-    sample_attributes,
-    to_float,
-    to_uint8,
-)
+from course_utils.datasets.attributes import ATTRIBUTES, NAMES, held_out_combinations, sample_attributes
+from course_utils.datasets.drawing import RESOLUTIONS, render
+from course_utils.datasets.plushies import Plushies
+from course_utils.images import to_float, to_uint8
 
 
 def one(**values):

@@ -10,9 +10,7 @@ from course_utils.diffusion.conditions import slerp
 
 
 def unit(n, d=16, seed=0):
-    return F.normalize(
-        torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64), dim=1
-    )
+    return F.normalize(torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64), dim=1)
 
 
 def angle(a, b):

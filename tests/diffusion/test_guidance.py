@@ -48,9 +48,7 @@ def test_equals_diffusers_guider_in_both_conventions(w, negative):
     expected = Guider(guidance_scale=w).forward(pred_cond=cond, pred_uncond=uncond).pred
     torch.testing.assert_close(guided, expected, rtol=1e-6, atol=1e-5)
     original = Guider(guidance_scale=w - 1, use_original_formulation=True)
-    torch.testing.assert_close(
-        guided, original.forward(pred_cond=cond, pred_uncond=uncond).pred, rtol=1e-5, atol=1e-5
-    )
+    torch.testing.assert_close(guided, original.forward(pred_cond=cond, pred_uncond=uncond).pred, rtol=1e-5, atol=1e-5)
 
 
 def test_the_two_ends():

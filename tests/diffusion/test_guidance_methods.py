@@ -117,9 +117,7 @@ def test_cfg_plus_plus_is_its_algorithm(path, lam):
     model, cond, null = Denoiser(), COND.double(), NULL.double()
     guided = CFGPlusPlus(model, cond, lam, null, path=path, times=times)
     got = []
-    ddim(
-        lambda z, t: path.from_velocity(guided(z, t), z, t), z, times, callback=lambda i, z, p: got.append(z)
-    )
+    ddim(lambda z, t: path.from_velocity(guided(z, t), z, t), z, times, callback=lambda i, z, p: got.append(z))
     for i, (t, s) in enumerate(zip(times[:-1], times[1:], strict=True)):
         at = t.expand(3)
         free, conditional = (path.from_velocity(model(z, at, c), z, at) for c in (null, cond))

@@ -45,9 +45,7 @@ def test_velocity_is_how_the_noisy_latent_moves(path):
 @pytest.mark.parametrize("path", PATHS[1:], ids=["VariancePreserving", "Cosine"])
 def test_variance_is_preserved(path):
     t = torch.linspace(0, 1, 101, dtype=torch.float64)
-    torch.testing.assert_close(
-        path.alpha(t) ** 2 + path.sigma(t) ** 2, torch.ones_like(t), rtol=0, atol=1e-14
-    )
+    torch.testing.assert_close(path.alpha(t) ** 2 + path.sigma(t) ** 2, torch.ones_like(t), rtol=0, atol=1e-14)
 
 
 def test_alpha_bar_is_ddpms():

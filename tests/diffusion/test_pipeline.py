@@ -18,9 +18,7 @@ class Clip(nn.Module):
     def encode_text(self, texts):
         if any(len(text) > 20 for text in texts):
             raise ValueError("too long: 21 tokens, and 20 fit")
-        rows = [
-            torch.randn(6, generator=torch.Generator().manual_seed(sum(map(ord, text)))) for text in texts
-        ]
+        rows = [torch.randn(6, generator=torch.Generator().manual_seed(sum(map(ord, text)))) for text in texts]
         return nn.functional.normalize(torch.stack(rows), dim=1)
 
     side = 64
@@ -65,9 +63,7 @@ def test_shape_range_and_kind(pipeline):
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_a_picture_depends_on_its_seed_and_place_alone(pipeline, sampler):
     def make(**changes):
-        return pipeline.generate(
-            **{"prompt": "a bear", "n": 4, "steps": 6, "sampler": sampler, "seed": 3} | changes
-        )
+        return pipeline.generate(**{"prompt": "a bear", "n": 4, "steps": 6, "sampler": sampler, "seed": 3} | changes)
 
     four = make()
     assert torch.equal(make(), four)
@@ -218,9 +214,7 @@ def test_condition_of_text_picture_and_both(pipeline):
     assert torch.equal(pipeline.condition(), pipeline.denoiser.null[None])
     torch.testing.assert_close(pipeline.condition("a bear", x, 0.0), text)
     torch.testing.assert_close(pipeline.condition("a bear", x, 1.0), seen)
-    torch.testing.assert_close(
-        pipeline.condition("a bear", x, 0.5), nn.functional.normalize(text + seen, dim=1)
-    )
+    torch.testing.assert_close(pipeline.condition("a bear", x, 0.5), nn.functional.normalize(text + seen, dim=1))
     assert not seen.is_inference()
 
 

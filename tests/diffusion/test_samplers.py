@@ -110,9 +110,7 @@ def test_ddpm_equals_diffusers_step_by_step(steps):
     for i, mine in zip(scheduler.timesteps, ours, strict=True):
         t = ((i + 1).double() / TRAINED).expand(2)
         z = scheduler.step(network(z, t), i, z, generator=g).prev_sample
-        torch.testing.assert_close(
-            mine, z, rtol=1e-10, atol=1e-10
-        )  # theirs adds 1e-20 of variance at the end
+        torch.testing.assert_close(mine, z, rtol=1e-10, atol=1e-10)  # theirs adds 1e-20 of variance at the end
 
 
 @pytest.mark.parametrize("steps", [1, 10, 33])
@@ -218,9 +216,7 @@ def test_a_latents_fate_is_its_own_generators(sampler):
 
     def sample(rows):
         generators = [torch.Generator().manual_seed(i) for i in rows]
-        return sampler(
-            lambda z, t: path.from_velocity(network(z, t), z, t), z[rows], times, generator=generators
-        )
+        return sampler(lambda z, t: path.from_velocity(network(z, t), z, t), z[rows], times, generator=generators)
 
     torch.testing.assert_close(sample([0, 1, 2])[1:], sample([1, 2]))
     assert not torch.allclose(sample([0]), sampler_with_other_seed(sampler, path, z[:1], times))

@@ -4,9 +4,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from course_utils.datasets.plushies import Plushies, render, sample_attributes, to_float
+from course_utils.datasets.attributes import sample_attributes
+from course_utils.datasets.drawing import render
+from course_utils.datasets.plushies import Plushies
 from course_utils.evaluation import degradations as change
 from course_utils.evaluation.metrics import high_frequency_ratio
+from course_utils.images import to_float
 
 
 @pytest.fixture(scope="module")

@@ -34,9 +34,7 @@ def curves(shift):
 
 def test_leads_find_who_is_ahead():
     (r, base), (_, ahead), (_, behind) = curves(0), curves(0.1), curves(-0.1)
-    found = leads(
-        {"CFG": r, "a": r, "b": r}, {"CFG": base, "a": ahead, "b": behind}, (0.6, 0.9), resamples=50
-    )
+    found = leads({"CFG": r, "a": r, "b": r}, {"CFG": base, "a": ahead, "b": behind}, (0.6, 0.9), resamples=50)
     np.testing.assert_allclose(found["CFG"]["lead"], 0)
     np.testing.assert_allclose(found["a"]["lead"], 0.1)
     assert (found["a"]["low"] > 0).all()

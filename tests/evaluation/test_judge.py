@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from course_utils.datasets.plushies import NAMES
+from course_utils.datasets.attributes import NAMES
 from course_utils.evaluation.judge import accuracy, adherence, normalised_entropy, open_diversity
 
 COLOUR = NAMES.index("accessory_colour")
@@ -28,9 +28,7 @@ def pictures(n):
 
 def test_only_what_is_named_counts():
     seen = [0, 1, 2, 3, 4, 0]
-    named = torch.tensor(
-        [[0, 1, -1, -1, -1, -1], [0, 2, 2, -1, 4, -1], [1, -1, -1, -1, -1, 1], [0, 1, 2, 3, 4, 0]]
-    )
+    named = torch.tensor([[0, 1, -1, -1, -1, -1], [0, 2, 2, -1, 4, -1], [1, -1, -1, -1, -1, 1], [0, 1, 2, 3, 4, 0]])
     result = adherence(Saw(seen, seen, seen, seen), pictures(4), named)
     assert result.share.tolist() == [1.0, 0.75, 0.0, 1.0]
     assert result.all_right.tolist() == [True, False, False, True]

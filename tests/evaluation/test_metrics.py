@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from course_utils.datasets.attributes import ATTRIBUTES, NAMES
 from course_utils.datasets.captions import named, unknown_words
-from course_utils.datasets.plushies import ATTRIBUTES, NAMES
 from course_utils.evaluation import metrics
 
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from course_utils.datasets.attributes import ATTRIBUTES, NAMES, sample_attributes
 from course_utils.datasets.captions import named
-from course_utils.datasets.plushies import ATTRIBUTES, NAMES, sample_attributes
 from course_utils.evaluation import zero_shot as z
 from course_utils.evaluation.metrics import zero_shot_prompts
 

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from course_utils.checkpoints import CheckpointError
 from course_utils.lab import environment as env
-from course_utils.training.checkpoints import CheckpointError
 
 
 def versions(**known):

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from course_utils import losses
-from course_utils.models import official_clip
+from course_utils.external import official_clip
 from course_utils.models.clip import CLIP, CLIPConfig, ConvTower
 from course_utils.models.tokenizer import Tokenizer
 

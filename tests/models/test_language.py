@@ -8,10 +8,10 @@ from torch import nn
 from torchvision.models import VisionTransformer
 
 from course_utils.datasets.plushies import Plushies
-from course_utils.evaluation.library_bpe import library_merges
+from course_utils.external.clip_bpe import ClipBPE
+from course_utils.external.library_bpe import library_merges
 from course_utils.models.attention_maps import attention_maps, rollout
 from course_utils.models.classifier import AttributeViT, attribute_loss
-from course_utils.models.clip_bpe import ClipBPE
 from course_utils.models.language import LanguageModel
 from course_utils.models.layers import Attention
 from course_utils.models.text import TextTransformer

@@ -46,9 +46,7 @@ def test_the_sample_carries_gradients_to_mean_and_variance():
     parameters = torch.zeros(1, 2, 1, 1, requires_grad=True)
     DiagonalGaussian(parameters).sample(torch.Generator().manual_seed(1)).sum().backward()
     eps = torch.randn(1, 1, 1, 1, generator=torch.Generator().manual_seed(1))
-    torch.testing.assert_close(
-        parameters.grad.flatten(), torch.stack([torch.tensor(1.0), 0.5 * eps.squeeze()])
-    )
+    torch.testing.assert_close(parameters.grad.flatten(), torch.stack([torch.tensor(1.0), 0.5 * eps.squeeze()]))
 
 
 def test_vae_shapes_and_compression(pictures):

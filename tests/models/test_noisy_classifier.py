@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from course_utils.datasets.plushies import ATTRIBUTES
+from course_utils.datasets.attributes import ATTRIBUTES
 from course_utils.diffusion.classifier_guidance import classifier_gradient
 from course_utils.models.noisy_classifier import NoisyClassifier
 
@@ -21,9 +21,7 @@ def noise(n, seed=0):
 def test_logits_for_each_attribute(model):
     logits = model(noise(3), torch.rand(3))
     assert {name: x.shape for name, x in logits.items()} == {k: (3, len(v)) for k, v in ATTRIBUTES.items()}
-    torch.testing.assert_close(
-        model.of("fur")(noise(3), torch.zeros(3)), model(noise(3), torch.zeros(3))["fur"]
-    )
+    torch.testing.assert_close(model.of("fur")(noise(3), torch.zeros(3)), model(noise(3), torch.zeros(3))["fur"])
 
 
 def test_latents_do_not_see_each_other_and_time_counts(model):

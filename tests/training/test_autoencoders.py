@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from course_utils import losses
-from course_utils.datasets.plushies import NAMES, Plushies, to_float
+from course_utils.datasets.attributes import NAMES
+from course_utils.datasets.plushies import Plushies
+from course_utils.images import to_float
 from course_utils.models.autoencoder import VAE, VAEConfig, VAESweep
 from course_utils.training.autoencoders import decoder_parts, vae_part
 from course_utils.training.batches import draw, draw_look_alikes, held_out, look_alikes

@@ -8,12 +8,11 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from course_utils import runtime
+from course_utils import checkpoints, runtime
+from course_utils.checkpoints import CheckpointError
 from course_utils.datasets.plushies import Plushies
 from course_utils.models.denoiser import Denoiser, DenoiserConfig
 from course_utils.training import __main__ as command
-from course_utils.training import checkpoints
-from course_utils.training.checkpoints import CheckpointError
 from course_utils.training.loop import Averaged, Part, ema_decay, fit, learning_rate
 from course_utils.training.recipes import (
     BUDGETS,
@@ -228,9 +227,7 @@ def test_a_changed_checkpoint_does_not_match_the_manifest(tmp_path, monkeypatch)
 def test_a_relative_path_into_the_folder_is_listed_too(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoints, "folder", lambda: tmp_path)
     monkeypatch.chdir(tmp_path)
-    checkpoints.save(
-        Denoiser(SMALL), "denoiser.safetensors", name="denoiser", recipe="test", metrics={}, seed=0
-    )
+    checkpoints.save(Denoiser(SMALL), "denoiser.safetensors", name="denoiser", recipe="test", metrics={}, seed=0)
     assert list(checkpoints.manifest()) == ["denoiser.safetensors"]
     assert isinstance(checkpoints.load("denoiser", "cpu"), Denoiser)
 

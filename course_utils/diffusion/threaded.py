@@ -1,0 +1,76 @@
+"""A text-to-picture pipeline for a processor's cores: each draws its share of the pictures, from end to end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from course_utils.diffusion.guidance import ClassifierFreeGuidance
+from course_utils.diffusion.pipeline import TextToPicture
+from course_utils.diffusion.samplers import Callback
+
+
+class ThreadedPipeline(TextToPicture):
+    """The same pictures as `pipeline`'s, up to rounding; a batch is shared out over `threads` threads.
+
+    A small denoiser's layers are too short to be split among cores one by one, least of all from a widget's
+    own thread: there, torch's threads and those of the notebook's main thread get into each other's way.
+    The conditions of the last prompts are remembered, as a slider asks for the same prompt again and again; so
+    make a new one when CLIP or the null condition have been trained further.
+    """
+
+    def __init__(self, pipeline: TextToPicture, threads: int):
+        if threads < 1:
+            raise ValueError(f"threads: got {threads}; expected 1 or more")
+        super().__init__(pipeline.vae, pipeline.clip, pipeline.denoiser, pipeline.path)
+        self.threads = threads
+        self._embed = lru_cache(maxsize=64)(super().embed)
+        # In a thread of the pool, a layer is the work of that thread alone.
+        self._pool = ThreadPoolExecutor(threads, "pictures", initializer=torch.set_num_threads, initargs=(1,))
+
+    def embed(self, prompt: str) -> Tensor:
+        """The condition of a prompt, (1, D), as the pipeline's. One tensor for all who ask: not to be written to."""
+        if not isinstance(prompt, str):  # which the pipeline refuses, in its own words
+            return super().embed(prompt)
+        return self._embed(prompt)
+
+    def _run(
+        self,
+        cond: Tensor,
+        noise: Tensor,
+        generators: list[torch.Generator],
+        guidance_scale: Tensor,
+        steps: int,
+        sampler: str,
+        negative: str,
+        callback: Callback | None,
+        should_stop: Callable[[], bool] | None,
+        guidance: Callable[..., ClassifierFreeGuidance] = ClassifierFreeGuidance,
+    ) -> Tensor | None:
+        if callback is not None:  # it wants to see the whole batch
+            return super()._run(
+                cond, noise, generators, guidance_scale, steps, sampler, negative, callback, should_stop,
+                guidance,
+            )  # fmt: skip
+
+        def share(index: list[int]) -> Tensor | None:
+            w = guidance_scale[index] if guidance_scale.ndim else guidance_scale
+            return super(ThreadedPipeline, self)._run(
+                cond[index], noise[index], [generators[i] for i in index],
+                w, steps, sampler, negative, None, should_stop, guidance,
+            )  # fmt: skip
+
+        shares = [part.tolist() for part in torch.arange(len(cond)).tensor_split(self.threads) if len(part)]
+        drawn = list(self._pool.map(share, shares))
+        return None if any(part is None for part in drawn) else torch.cat(drawn)
+
+
+def on_all_cores(pipeline: TextToPicture, threads: int | None = None) -> TextToPicture:
+    """`pipeline` shared out over the cores if it works on a CPU; one on a GPU, or of another class, as it is."""
+    if type(pipeline) is not TextToPicture or pipeline.device.type != "cpu":
+        return pipeline
+    return ThreadedPipeline(pipeline, threads or torch.get_num_threads())

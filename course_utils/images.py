@@ -1,0 +1,31 @@
+"""Pictures as tensors: bytes to floats and back, and what is taken for a batch of pictures."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def to_float(pictures: Tensor) -> Tensor:
+    """uint8 pictures → float32 in [-1, 1]."""
+    return pictures.float() / 127.5 - 1.0
+
+
+def to_uint8(pictures: Tensor) -> Tensor:
+    """Float pictures in [-1, 1] → uint8, rounded; values outside are clipped."""
+    return ((pictures.clamp(-1.0, 1.0) + 1.0) * 127.5 + 0.5).to(torch.uint8)
+
+
+def check_pictures(x: Tensor, name: str = "x", side: int | None = None) -> Tensor:
+    """A batch of float pictures (B, 3, H, W) in [-1, 1], or a ValueError that says what came instead."""
+    if not isinstance(x, Tensor) or x.ndim != 4 or x.shape[1] != 3:
+        raise ValueError(f"{name}: expected pictures of shape (B, 3, H, W), got {tuple(getattr(x, 'shape', ()))}")
+    if not x.is_floating_point():
+        raise ValueError(f"{name}: expected floats in [-1, 1], got {x.dtype}; images.to_float converts")
+    if side is not None and x.shape[2:] != (side, side):
+        raise ValueError(f"{name}: expected {side}×{side} pixels, got {x.shape[2]}×{x.shape[3]}")
+    if x.numel():
+        low, high = x.detach().aminmax()
+        if not (low >= -1.001 and high <= 1.001):
+            raise ValueError(f"{name}: expected values in [-1, 1], got {float(low):.3g} to {float(high):.3g}")
+    return x

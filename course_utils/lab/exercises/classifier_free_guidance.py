@@ -1,0 +1,382 @@
+"""The exercises of notebook 07, classifier-free guidance. See `exercises` for how a check works."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from course_utils.lab.exercises.checking import Attempt, Case, Exercise, Mistake, Wrong, formula
+
+
+def _noise(*shape: int, seed: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+# ---- the CFG line ----
+
+
+def _cfg_combine(eps_uncond: Tensor, eps_cond: Tensor, guidance_scale: float) -> Tensor:
+    return eps_uncond + guidance_scale * (eps_cond - eps_uncond)
+
+
+def _guided_cases(first: str, second: str) -> list[Case]:
+    """Pairs of predictions and scales, with `torch.lerp` (start, end, weight) for the answer.
+
+    The first pair is constant, so that a wrong answer can be followed in one's head.
+    """
+    plain = torch.full((1, 2, 2, 2), 1.0), torch.full((1, 2, 2, 2), 3.0)
+    random = _noise(2, 4, 3, 3, seed=0), _noise(2, 4, 3, 3, seed=1)
+    told = Case((*plain, 3.0), torch.lerp(*plain, 3.0), f"with {first} = 1, {second} = 3 and w = 3")
+    return [told, *(Case((*random, w), torch.lerp(*random, w), f"at w = {w:g}") for w in (0.0, 1.0, 7.5))]
+
+
+cfg_combine = Exercise(
+    name="cfg_combine",
+    course=_cfg_combine,
+    check=formula(
+        _guided_cases("eps_uncond", "eps_cond"),
+        [
+            Mistake(
+                lambda u, c, w: u + w * (u - c),
+                "the sign of the difference: guidance walks from the unconditional prediction *towards* the "
+                "conditional one, so the difference is eps_cond − eps_uncond.",
+            ),
+            Mistake(
+                lambda u, c, w: c + w * (u - c),
+                "the two predictions are swapped: w = 0 must give eps_uncond, w = 1 must give eps_cond.",
+            ),
+            Mistake(
+                lambda u, c, w: u + (c - u) + 0 * w,
+                "guidance_scale is missing: the difference is multiplied by it.",
+            ),
+            Mistake(
+                lambda u, c, w: w * (c - u),
+                "the starting point is missing: add w times the difference to eps_uncond.",
+            ),
+            Mistake(
+                lambda u, c, w: c + w * (c - u),
+                "this is the 1 + w convention: it starts at eps_cond, so w = 0 is conditional. In the "
+                "lecture's convention w = 0 gives eps_uncond.",
+            ),
+            Mistake(
+                lambda u, c, w: u + w * c,
+                "the whole conditional prediction was added: w scales its *difference* from eps_uncond.",
+            ),
+            Mistake(
+                lambda u, c, w: w * u + (1 - w) * c,
+                "the weights are swapped: eps_cond takes w, eps_uncond takes 1 − w.",
+            ),
+        ],
+        hint="start at eps_uncond and go w times the way to eps_cond: w = 0 stays, w = 1 arrives.",
+    ),
+)
+
+
+# ---- condition dropout ----
+
+
+def _drop_condition(cond: Tensor, null: Tensor, p: float, generator: torch.Generator) -> Tensor:
+    dropped = torch.rand(len(cond), generator=generator) < p
+    return torch.where(dropped[:, None].to(cond.device), null, cond)
+
+
+_ROWS, _WIDTH, _P = 2000, 6, 0.2
+_GENERATOR_HINT = "draw with the generator that is passed in: torch.rand(len(cond), generator=generator)."
+
+
+def _check_drop_condition(attempt: Attempt) -> None:
+    cond, null = _noise(_ROWS, _WIDTH, seed=2), torch.full((_WIDTH,), 9.0)
+
+    def call(generator: torch.Generator, p: float = _P, rows: int = _ROWS) -> Tensor:
+        case = Case((), cond[:rows], f"{rows} rows and p = {p:g}")
+        answer = attempt(cond[:rows], null, p, generator)
+        if isinstance(answer, Tensor) and answer.ndim == 2 and len(answer) < rows:
+            raise Wrong(
+                f"{case.words}: {rows} rows went in and {len(answer)} came out",
+                "rows are replaced, not removed: a picture without its caption is still trained on. "
+                "torch.where(mask[:, None], null, cond) keeps the shape.",
+            )
+        return _same_shape(answer, case)
+
+    # The outer generator's state must not matter, the one that is passed must.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        g = torch.Generator().manual_seed(5)
+        first, second = call(g), call(g)
+        torch.manual_seed(1)
+        again = call(torch.Generator().manual_seed(5))
+
+        kept, nulled = (first == cond).all(1), (first == null).all(1)
+        _check_rows(first, cond, null, kept, nulled)
+        if not torch.equal(first, again):
+            raise Wrong("the same generator state gave other rows the second time", _GENERATOR_HINT)
+        if torch.equal(first, second) and bool(nulled.any()) and bool(kept.any()):
+            raise Wrong(
+                "two steps in a row dropped the same rows",
+                "each step needs a fresh draw: don't reseed, and don't drop the first p · B rows. " + _GENERATOR_HINT,
+            )
+        batches = torch.stack([(call(g, rows=4) == null).all(1) for _ in range(60)])  # (60, 4)
+        together = bool((batches.all(1) | ~batches.any(1)).all())
+        _check_share(float(batches.float().mean() if together else nulled.float().mean()), together)
+        below = "a row is dropped where a uniform draw in [0, 1) is below p."
+        if not torch.equal(call(g, 0.0), cond):
+            raise Wrong("at p = 0 some rows were dropped", below)
+        if not torch.equal(call(g, 1.0), null.expand_as(cond)):
+            raise Wrong("at p = 1 some rows were kept", below)
+        _check_gradient(attempt, cond, null)
+
+
+def _same_shape(answer: object, case: Case) -> Tensor:
+    if not isinstance(answer, Tensor):
+        raise Wrong(f"expected a tensor of shape {tuple(case.expected.shape)}, got {type(answer).__name__}")
+    if answer.shape != case.expected.shape:
+        raise Wrong(
+            f"{case.words}: expected shape {tuple(case.expected.shape)}, got {tuple(answer.shape)}",
+            "the mask has one entry a row; mask[:, None] makes it (B, 1), which spreads along the row.",
+        )
+    return answer.detach()
+
+
+def _check_rows(answer: Tensor, cond: Tensor, null: Tensor, kept: Tensor, nulled: Tensor) -> None:
+    """Every row is one of the two: untouched, or null from end to end."""
+    strange = ~(kept | nulled)
+    if not bool(strange.any()):
+        return
+    what = f"row {int(strange.nonzero()[0])} is neither untouched nor the null condition"
+    per_element = ((answer == cond) | (answer == null)).all(1)
+    if bool(per_element[strange].all()):
+        raise Wrong(
+            what,
+            "single numbers were replaced: a condition goes as a whole. Draw *one* number a row, not (B, D).",
+        )
+    zero = (answer == 0).all(1)
+    if bool((zero | kept)[strange].all()):
+        raise Wrong(what, "dropped rows became zeros: the learned vector `null` belongs in their place.")
+    ratio = answer[strange] / cond[strange]
+    scaled = ((ratio - ratio[:, :1]).abs() < 1e-3 * (1 + ratio.abs())).all(1)
+    if bool((scaled | (answer[strange] == 0).any(1)).all()):
+        raise Wrong(what, "kept rows were rescaled by 1 / (1 − p), as nn.Dropout does: here they stay as they are.")
+    raise Wrong(what, "a dropped row *is* null, a kept row *is* cond: choose with torch.where, never mix.")
+
+
+def _check_share(share: float, together: bool) -> None:
+    """Dropped at rate p, row by row. With 2,000 rows the share is within 0.05 of p but once in 10⁷."""
+    if together and 0 < share < 1:
+        raise Wrong(
+            "in small batches it is all rows or none",
+            "one draw decided for the whole batch: draw one number a row, so that a step sees both kinds.",
+        )
+    if abs(share - _P) < 0.05:
+        return
+    what = f"at p = {_P:g} a share of {share:.2f} of the rows was dropped"
+    if abs(share - (1 - _P)) < 0.05:
+        raise Wrong(what, "p and 1 − p are swapped: p is the probability to *drop* a condition.")
+    raise Wrong(what, "a row is dropped with probability p: torch.rand(len(cond), generator=generator) < p.")
+
+
+def _check_gradient(attempt: Attempt, cond: Tensor, null: Tensor) -> None:
+    """d(sum)/d(null) is the number of dropped rows, by hand: null is learned where it is put in."""
+    learned = null.clone().requires_grad_()
+    answer = attempt(cond, learned, _P, torch.Generator().manual_seed(5))
+    dropped = float((answer.detach() == null).all(1).sum())
+    if answer.requires_grad:
+        answer.sum().backward()
+    if learned.grad is None or not torch.allclose(learned.grad, torch.full_like(null, dropped)):
+        raise Wrong(
+            "no gradient reaches null",
+            "null is learned like any weight: no .detach(), .data or no_grad on its way into the batch.",
+        )
+
+
+drop_condition = Exercise(
+    name="drop_condition",
+    course=_drop_condition,
+    check=_check_drop_condition,
+    on_error={
+        "must match the size": "the mask is (B,), cond is (B, D): mask[:, None] makes it (B, 1), which fits.",
+    },
+)
+
+
+# ---- the 1 + w convention ----
+
+
+def _cfg_one_plus_w(eps_uncond: Tensor, eps_cond: Tensor, w_prime: float) -> Tensor:
+    return (1 + w_prime) * eps_cond - w_prime * eps_uncond
+
+
+def _w_from_w_prime(w_prime: float) -> float:
+    return 1 + w_prime
+
+
+def _one_plus_w_cases() -> list[Case]:
+    """The lecture's cases, each with the w' = w − 1 that means the same. At w = 0, w' is −1."""
+    return [
+        Case((u, c, w - 1.0), case.expected, case.words.replace(f"w = {w:g}", f"w' = {w - 1:g}"))
+        for case in _guided_cases("eps_uncond", "eps_cond")
+        for u, c, w in [case.inputs]
+    ]
+
+
+cfg_one_plus_w = Exercise(
+    name="cfg_one_plus_w",
+    course=_cfg_one_plus_w,
+    check=formula(
+        _one_plus_w_cases(),
+        [
+            Mistake(
+                lambda u, c, w: (1 + w) * c + w * u,
+                "the sign of the second term: the weights 1 + w' and −w' add up to 1.",
+            ),
+            Mistake(
+                lambda u, c, w: (1 + w) * u - w * c,
+                "the two predictions are swapped: it is eps_cond that takes 1 + w'.",
+            ),
+            Mistake(
+                lambda u, c, w: u + w * (c - u),
+                "this is the lecture's convention, where the scale is w. Here w' = 0 is already conditional.",
+            ),
+            Mistake(
+                lambda u, c, w: w * c - (1 + w) * u,
+                "the weights are at the wrong predictions: eps_cond takes 1 + w', eps_uncond takes −w'.",
+            ),
+            Mistake(
+                lambda u, c, w: (1 + w) * c - u,
+                "eps_uncond has a weight too: −w'. Together the weights must add up to 1.",
+            ),
+            Mistake(
+                lambda u, c, w: (1 + w) * (c - u),
+                "the starting point is missing: this is only the step that is added to eps_uncond.",
+            ),
+        ],
+        hint="eps_cond takes the weight 1 + w', eps_uncond takes −w'. w' = 0 gives eps_cond.",
+    ),
+)
+
+w_from_w_prime = Exercise(
+    name="w_from_w_prime",
+    course=_w_from_w_prime,
+    check=formula(
+        # By hand: w' = 0 is conditional, which the lecture calls w = 1; w' = -1 is unconditional, its w = 0.
+        [
+            Case((w_prime,), torch.tensor(w), f"for w' = {w_prime:g}")
+            for w_prime, w in ((2.0, 3.0), (0.0, 1.0), (-1.0, 0.0), (6.5, 7.5))
+        ],
+        [
+            Mistake(lambda w: torch.tensor(w), "w' = 0 means conditional, and the lecture calls that w = 1."),
+            Mistake(lambda w: torch.tensor(w - 1), "the other way round: this makes w' from w."),
+            Mistake(lambda w: torch.tensor(1 - w), "the sign: more w' is more w."),
+        ],
+        hint="compare the weights of eps_cond in the two lines: w in one, 1 + w' in the other.",
+    ),
+)
+
+
+# ---- negative prompts ----
+
+
+def _negative_prompt(eps_neg: Tensor, eps_cond: Tensor, w: float) -> Tensor:
+    return eps_neg + w * (eps_cond - eps_neg)
+
+
+negative_prompt = Exercise(
+    name="negative_prompt",
+    course=_negative_prompt,
+    check=formula(
+        _guided_cases("eps_neg", "eps_cond"),
+        [
+            Mistake(
+                lambda n, c, w: n + w * (n - c),
+                "the sign: this walks towards what should be avoided. The difference is eps_cond − eps_neg.",
+            ),
+            Mistake(
+                lambda n, c, w: c + w * (n - c),
+                "the two are swapped: w = 1 would give the negative prompt's picture.",
+            ),
+            Mistake(
+                lambda n, c, w: c - w * n,
+                "the negative prediction was subtracted whole: what is scaled by w is the difference "
+                "eps_cond − eps_neg, and it is added to eps_neg.",
+            ),
+            Mistake(
+                lambda n, c, w: c + w * (c - n),
+                "this starts at eps_cond (the 1 + w convention): in the lecture's line the start is what "
+                "guidance walks away from, here eps_neg.",
+            ),
+            Mistake(
+                lambda n, c, w: w * (c - n),
+                "the starting point is missing: add the scaled difference to eps_neg.",
+            ),
+        ],
+        hint="take the CFG line and write eps_neg wherever eps_uncond stood: only eps_neg, eps_cond and w.",
+    ),
+    on_error={"eps_u": "there is no eps_uncond here: eps_neg takes its place, in both spots."},
+)
+
+
+# ---- the classifier that hides in the difference ----
+
+
+def _implicit_score(eps_uncond: Tensor, eps_cond: Tensor, sigma_t: Tensor) -> Tensor:
+    return -(eps_cond - eps_uncond) / sigma_t
+
+
+def _implicit_score_cases(step: float = 1e-4) -> list[Case]:
+    """Two Gaussian classes in the plane, where p(y | z_t) is known: its gradient by finite differences.
+
+    z_0 | y ~ N(m_y, s² I), z_t = α z_0 + σ ε, so z_t | y ~ N(α m_y, α² s² + σ²), and the best guess at the
+    noise is ε_y(z_t) = σ (z_t − α m_y) / (α² s² + σ²); without y, the mean of both, weighted by p(y | z_t).
+    """
+    means = torch.tensor([[1.0, 0.5], [-1.0, -0.2]], dtype=torch.float64)
+    prior = torch.tensor([0.3, 0.7], dtype=torch.float64).log()
+    s = 0.6
+    cases = []
+    for sigma in (0.5, 0.8, 0.2):
+        alpha = 1 - sigma
+        variance = alpha**2 * s**2 + sigma**2
+
+        def log_posterior(z: Tensor, alpha: float = alpha, variance: float = variance) -> Tensor:
+            squares = (z[:, None] - alpha * means).square().sum(-1)
+            return (prior - squares / (2 * variance)).log_softmax(1)  # (N, 2)
+
+        z = _noise(5, 2, seed=7).double()
+        shifts = step * torch.eye(2, dtype=torch.float64)
+        gradient = torch.stack(
+            [(log_posterior(z + d)[:, 0] - log_posterior(z - d)[:, 0]) / (2 * step) for d in shifts], dim=1
+        )
+        eps = sigma * (z[:, None] - alpha * means) / variance  # (N, 2 classes, 2)
+        uncond = (log_posterior(z).exp()[..., None] * eps).sum(1)
+        inputs = (uncond.float(), eps[:, 0].float(), torch.full((5, 1), sigma))
+        cases.append(Case(inputs, gradient, f"for two Gaussian classes at σ_t = {sigma:g}"))
+    return cases
+
+
+implicit_score = Exercise(
+    name="implicit_score",
+    course=_implicit_score,
+    check=formula(
+        _implicit_score_cases(),
+        [
+            Mistake(
+                lambda u, c, s: (c - u) / s,
+                "the sign: the score is −ε / σ_t, noise points *away* from the data.",
+            ),
+            Mistake(
+                lambda u, c, s: -(c - u),
+                "1/σ_t is missing: ε has unit size at every t, the score is −ε / σ_t.",
+            ),
+            Mistake(
+                lambda u, c, s: c - u,
+                "both the sign and 1/σ_t are missing: the score is −ε / σ_t.",
+            ),
+            Mistake(lambda u, c, s: -(c - u) * s, "σ_t divides: the score is −ε / σ_t."),
+            Mistake(lambda u, c, s: -(c - u) / s**2, "once is enough: ε / σ_t, not ε / σ_t²."),
+            Mistake(
+                lambda u, c, s: -c / s,
+                "this is the score of p(z_t | y): by Bayes the score of p(z_t) is subtracted from it.",
+            ),
+        ],
+        hint="Bayes: ∇ log p(y | z_t) = ∇ log p(z_t | y) − ∇ log p(z_t), and each score is −ε / σ_t.",
+        tolerance=1e-3,
+    ),
+)

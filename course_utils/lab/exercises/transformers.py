@@ -1,0 +1,309 @@
+"""The exercises of notebook 04, tokens and transformers. See `exercises` for how a check works."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from course_utils.lab.exercises.checking import Attempt, Case, Exercise, Mistake, Wrong, formula
+from course_utils.lab.exercises.patches import patch_convolution, patchify
+
+__all__ = ["attention", "causal_mask", "merge", "patch_convolution", "patchify"]
+
+
+def _noise(*shape: int, seed: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+# ---- one BPE merge ----
+
+
+def _merge(symbols: list[str], pair: tuple[str, str]) -> list[str]:
+    out, i = [], 0
+    while i < len(symbols):
+        if tuple(symbols[i : i + 2]) == tuple(pair):
+            out.append(symbols[i] + symbols[i + 1])
+            i += 2
+        else:
+            out.append(symbols[i])
+            i += 1
+    return out
+
+
+def _merge_by_regex(symbols: list[str], pair: tuple[str, str]) -> list[str]:
+    """The way of Sennrich et al. 2016, algorithm 1: symbols with spaces between them, and a regular expression."""
+    both = re.escape(" ".join(pair))
+    return re.sub(rf"(?<!\S){both}(?!\S)", "".join(pair).replace("\\", r"\\"), " ".join(symbols)).split()
+
+
+_MERGES = [
+    (list("hat"), ("h", "a")),
+    (["the", "a", "hat"], ("a", "hat")),
+    (list("banana"), ("a", "n")),
+    (list("aaa"), ("a", "a")),
+    (list("aaaaa"), ("a", "a")),
+    (["h", "at", "h", "a", "t"], ("h", "a")),
+    (list("hat"), ("a", "h")),
+    (list("cat"), ("x", "y")),
+    (["a"], ("a", "a")),
+    ([], ("a", "b")),
+]
+
+
+def _first_only(symbols: list[str], pair: tuple[str, str]) -> list[str]:
+    for i in range(len(symbols) - 1):
+        if (symbols[i], symbols[i + 1]) == pair:
+            return [*symbols[:i], "".join(pair), *symbols[i + 2 :]]
+    return list(symbols)
+
+
+def _overlapping(symbols: list[str], pair: tuple[str, str]) -> list[str]:
+    """Forgets to step over the second half."""
+    out = []
+    for i, symbol in enumerate(symbols):
+        out.append("".join(pair) if tuple(symbols[i : i + 2]) == pair else symbol)
+    return out
+
+
+def _overlapping_aaa(symbols: list[str], pair: tuple[str, str]) -> list[str]:
+    """Joins, and drops the second half, but looks at it again as a first half."""
+    out, skip = [], False
+    for i, symbol in enumerate(symbols):
+        if tuple(symbols[i : i + 2]) == pair:
+            out.append("".join(pair))
+            skip = True
+        elif skip:
+            skip = False
+        else:
+            out.append(symbol)
+    return out
+
+
+def _last_lost(symbols: list[str], pair: tuple[str, str]) -> list[str]:
+    """Stops one short, and so never copies a last symbol that stands alone."""
+    out, i = [], 0
+    while i < len(symbols) - 1:
+        if (symbols[i], symbols[i + 1]) == pair:
+            out.append("".join(pair))
+            i += 2
+        else:
+            out.append(symbols[i])
+            i += 1
+    return out
+
+
+def _from_the_right(symbols: list[str], pair: tuple[str, str]) -> list[str]:
+    return [s[::-1] for s in _merge([s[::-1] for s in symbols[::-1]], (pair[1][::-1], pair[0][::-1]))][::-1]
+
+
+def _either_order(symbols: list[str], pair: tuple[str, str]) -> list[str]:
+    out, i = [], 0
+    while i < len(symbols):
+        if tuple(symbols[i : i + 2]) in (pair, pair[::-1]):
+            out.append(symbols[i] + symbols[i + 1])
+            i += 2
+        else:
+            out.append(symbols[i])
+            i += 1
+    return out
+
+
+_MERGE_MISTAKES: list[tuple[Callable, str]] = [
+    (_first_only, "only the first occurrence was joined: go on to the end of the word."),
+    (
+        _overlapping,
+        "the second half of the pair is still there: after a join, step over *two* symbols (i += 2).",
+    ),
+    (
+        _overlapping_aaa,
+        "one symbol was used twice: in “aaa” the middle a belongs to the first pair. Step over both halves.",
+    ),
+    (_last_lost, "the last symbol got lost: when no neighbour is left, it still has to be copied."),
+    (_from_the_right, "pairs are joined from left to right: “aaa” becomes “aa a”."),
+    (_either_order, "the order matters: (a, h) is not (h, a)."),
+    (lambda s, p: list(s), "nothing was joined."),
+]
+
+
+def _check_merge(attempt: Attempt) -> None:
+    answers = []
+    for symbols, pair in _MERGES:
+        given = list(symbols)
+        answer = attempt(given, pair)
+        words = f"with {symbols} and the pair {pair}"
+        if given != symbols:
+            raise Wrong(
+                f"{words}: it changed its input in place",
+                "build a new list: the caller still needs the old one.",
+            )
+        if isinstance(answer, str):
+            raise Wrong(f"{words}: expected a list of symbols, got the string {answer!r}")
+        if not isinstance(answer, (list, tuple)) or not all(isinstance(s, str) for s in answer):
+            raise Wrong(f"{words}: expected a list of strings, got {answer!r}"[:200])
+        answers.append(list(answer))
+    expected = [_merge_by_regex(symbols, pair) for symbols, pair in _MERGES]
+    wrong = [i for i, (a, e) in enumerate(zip(answers, expected, strict=True)) if a != e]
+    if not wrong:
+        return
+    symbols, pair = _MERGES[wrong[0]]
+    known = (hint for mistake, hint in _MERGE_MISTAKES if answers == [mistake(list(s), p) for s, p in _MERGES])
+    raise Wrong(
+        f"with {symbols} and the pair {pair}: expected {expected[wrong[0]]}, got {answers[wrong[0]]}",
+        next(known, "walk from left to right; where the next two symbols are the pair, write them as one."),
+    )
+
+
+merge = Exercise(
+    name="merge",
+    course=_merge,
+    check=_check_merge,
+    on_error={"list index out of range": "the last symbol has no right neighbour: symbols[i + 1] is past the end."},
+)
+
+
+# ---- attention ----
+
+
+def _attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    scores = q @ k.mT / q.shape[-1] ** 0.5
+    if mask is not None:
+        scores = scores.masked_fill(~mask, float("-inf"))
+    return scores.softmax(-1) @ v
+
+
+def _attention_cases(mask: Tensor | None, words: str) -> list[Case]:
+    """Torch's own kernel, in float64. Tokens and widths differ, so that no axis can be mistaken for another."""
+    cases = []
+    for shape, what in (((5, 4), "for 5 tokens"), ((2, 3, 5, 8), "for 2 texts with 3 heads")):
+        q, k, v = (scale * _noise(*shape, seed=seed) for seed, scale in enumerate((2, 2, 1)))
+        right = F.scaled_dot_product_attention(*(x[None].double() for x in (q, k, v)), attn_mask=mask)[0]
+        cases.append(Case((q, k, v, mask), right, f"{what} {words}"))
+    return cases
+
+
+def _scaled(q: Tensor, k: Tensor) -> Tensor:
+    return q @ k.mT / q.shape[-1] ** 0.5
+
+
+def _masked(q: Tensor, k: Tensor, mask: Tensor) -> Tensor:
+    return _scaled(q, k).masked_fill(~mask, float("-inf"))
+
+
+_SCORES_HINT = "scores = q @ kᵀ / √d; −∞ where the mask is False; softmax over the last axis; times v."
+_without_mask = formula(
+    _attention_cases(None, "without a mask"),
+    [
+        Mistake(
+            lambda q, k, v, m: (q @ k.mT).softmax(-1) @ v,
+            "the scale is missing: divide the scores by √d, or long vectors make the softmax all or nothing.",
+        ),
+        Mistake(
+            lambda q, k, v, m: (q @ k.mT / q.shape[-1]).softmax(-1) @ v,
+            "divided by d: it is the *root* of d, since a sum of d products has standard deviation √d.",
+        ),
+        Mistake(
+            lambda q, k, v, m: _scaled(q, k).softmax(-2) @ v,
+            "softmax along the wrong axis: each *row*, one token's view of all others, sums to 1: dim=-1.",
+        ),
+        Mistake(
+            lambda q, k, v, m: _scaled(k, q).softmax(-1) @ v,
+            "queries and keys are swapped: row i of q @ kᵀ holds what token i asks of each token.",
+        ),
+        Mistake(
+            lambda q, k, v, m: _scaled(q, k) @ v,
+            "the softmax is missing: scores become weights that are positive and sum to 1.",
+        ),
+    ],
+    _SCORES_HINT,
+)
+_ROW, _COLUMN = torch.arange(5)[:, None], torch.arange(5)[None, :]
+# Every row and every column has some of both, so that no mistake makes a row of nothing but −∞.
+_with_mask = formula(
+    _attention_cases((_ROW + 2 * _COLUMN) % 3 != 0, "with a mask"),
+    [
+        Mistake(
+            lambda q, k, v, m: _scaled(q, k).softmax(-1) @ v,
+            "the mask was not used: where it is False, the score becomes −∞ before the softmax.",
+        ),
+        Mistake(
+            lambda q, k, v, m: _masked(q, k, ~m).softmax(-1) @ v,
+            "the mask is upside down: True means *may look*. masked_fill fills where its mask is True: give it ~mask.",
+        ),
+        Mistake(
+            lambda q, k, v, m: (_scaled(q, k) * m).softmax(-1) @ v,
+            "masked scores became 0, and e⁰ = 1 still gets weight: they must become −∞.",
+        ),
+        Mistake(
+            lambda q, k, v, m: (_scaled(q, k).softmax(-1) * m) @ v,
+            "masked after the softmax: the rows no longer sum to 1. Put −∞ into the scores before it.",
+        ),
+        Mistake(
+            lambda q, k, v, m: (_scaled(q, k) + m).softmax(-1) @ v,
+            "the mask was added as 0 and 1: where it is False, the score must become −∞.",
+        ),
+    ],
+    _SCORES_HINT,
+)
+
+
+def _check_attention(attempt: Attempt) -> None:
+    _without_mask(attempt)
+    _with_mask(attempt)
+
+
+attention = Exercise(
+    name="attention",
+    course=_attention,
+    check=_check_attention,
+    on_error={
+        "must match": "the keys have to be transposed: q @ k.mT is (L, L), one score for each pair of tokens.",
+        "shapes cannot be multiplied": "the keys have to be transposed: q @ k.mT is (L, L), one score a pair.",
+        "Expected size for first two dimensions": "the keys have to be transposed: q @ k.mT is (L, L).",
+        "'NoneType'": "mask may be None: then every token may look at every other.",
+        "numpy_T": "use k.mT, which transposes the last two axes only.",
+    },
+)
+
+
+# ---- the causal mask ----
+
+
+def _causal_mask(length: int) -> Tensor:
+    position = torch.arange(length)
+    return position[None, :] <= position[:, None]
+
+
+def _check_causal_mask(attempt: Attempt) -> None:
+    for length in (4, 1, 7):
+        words = f"for {length} tokens"
+        right = torch.tensor([[j <= i for j in range(length)] for i in range(length)])
+        answer = attempt(length)
+        if not isinstance(answer, Tensor):
+            raise Wrong(f"{words}: expected a bool tensor ({length}, {length}), got {type(answer).__name__}")
+        if answer.shape != right.shape:
+            raise Wrong(f"{words}: expected shape {tuple(right.shape)}, got {tuple(answer.shape)}")
+        if answer.dtype != torch.bool:
+            hint = "compare positions, or end with .bool(): the mask holds truth values."
+            if answer.is_floating_point() and bool(answer.isinf().any()):
+                hint = "this is a mask to *add* to scores, with −∞. Here True and False say who may look."
+            raise Wrong(f"{words}: expected dtype torch.bool, got {answer.dtype}", hint)
+        if torch.equal(answer, right):
+            continue
+        hint = "row i is the token that looks, column j the one that is looked at: True where j ≤ i."
+        if torch.equal(answer, right.T):
+            hint = "upside down: this lets each token see itself and the *future*. " + hint
+        elif torch.equal(answer, ~right):
+            hint = "True and False are swapped: True means *may look*. " + hint
+        elif torch.equal(answer, right.tril(-1)):
+            hint = "a token may look at itself, too: keep the diagonal, or the first row would be empty."
+        elif bool(answer.all()):
+            hint = "here everyone sees everyone. " + hint
+        i, j = (answer != right).nonzero()[0].tolist()
+        raise Wrong(f"{words}: at [{i}, {j}] expected {bool(right[i, j])}, got {bool(answer[i, j])}", hint)
+
+
+causal_mask = Exercise(name="causal_mask", course=_causal_mask, check=_check_causal_mask)

@@ -1,0 +1,1 @@
+"""The widgets: one module each, on one base."""

@@ -1,0 +1,157 @@
+"""The generator without widgets: words, a reference picture or both in; pictures and the judge's opinion out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from course_utils.datasets import captions
+from course_utils.datasets.attributes import ATTRIBUTES, NAMES
+from course_utils.diffusion.guidance_methods import methods
+from course_utils.diffusion.paths import RectifiedFlow
+from course_utils.diffusion.samplers import time_grid
+from course_utils.diffusion.threaded import on_all_cores
+from course_utils.images import check_pictures
+from course_utils.lab import plots
+from course_utils.lab.widgets.explorer_core import GAP, PER_ROW, Finding, notes
+
+W_MAX = 15.0
+METHODS = (*methods(RectifiedFlow(), time_grid(1)), "autoguidance")
+DECODERS = ("sharp", "soft")
+
+
+@dataclass(frozen=True)
+class Request:
+    """All that the pictures depend on. `reference`: which of the reference pictures, from 1; 0 for none. `share`: how
+    much of a mixture is the picture's."""
+
+    prompt: str = "a white rabbit with a purple scarf on a striped mint background"
+    reference: int = 0
+    share: float = 0.5
+    guidance_scale: float = 3.0
+    method: str = "CFG"
+    steps: int = 20
+    seed: int = 0
+    decoder: str = "sharp"
+    n: int = 4
+
+    @property
+    def source(self) -> str:
+        """Where the condition comes from, in words."""
+        text = f"'{self.prompt.strip()}'" if self.prompt.strip() else ""
+        picture = f"picture {self.reference}" if self.reference else ""
+        if text and picture:
+            return f"{text} {1 - self.share:.0%} + {picture} {self.share:.0%}"
+        return text or picture or "nothing (unconditional)"
+
+    @property
+    def scale(self) -> str:
+        """The guidance scale as its method means it: CFG++'s λ goes from 0 to 1 while w goes to 15."""
+        if self.method == "CFG++":
+            return f"λ = {self.guidance_scale / W_MAX:.2f}"
+        return f"w = {self.guidance_scale:.1f}"
+
+    @property
+    def label(self) -> str:
+        """What is shown, in one line."""
+        return f"{self.source} · {self.method}, {self.scale} · {self.steps} steps · seed {self.seed} · {self.decoder} decoder"
+
+
+@dataclass(frozen=True)
+class Result:
+    """Pictures (n, 3, 64, 64) in [-1, 1], as JPEG bytes in rows of up to four, and what the judge sees of what was
+    asked for: what the prompt names, what the reference picture shows, or in a mixture the prompt first."""
+
+    request: Request
+    pictures: Tensor
+    encoded: tuple[bytes, ...]
+    findings: tuple[tuple[Finding, ...], ...]
+    notes: tuple[str, ...]
+
+    @property
+    def share_right(self) -> float:
+        """Of all that was asked for, the share that the judge finds; NaN if nothing was."""
+        found = [f.right for row in self.findings for f in row if f.named]
+        return sum(found) / len(found) if found else float("nan")
+
+
+class GeneratorCore:
+    """Pictures and the judge's opinion for one setting of the generator.
+
+    pipelines: a `TextToPicture` for each decoder, {"sharp": ..., "soft": ...}; a single one will do.
+    references: pictures (N, 3, 64, 64) in [-1, 1] to choose from, with their attributes (N, 6).
+    weak: a weaker denoiser, for autoguidance.
+    """
+
+    def __init__(self, pipelines: Mapping, judge, references: Tensor, attributes: Tensor, weak=None):
+        check_pictures(references, "references")
+        if attributes.shape != (len(references), len(NAMES)):
+            raise ValueError(f"attributes: expected ({len(references)}, {len(NAMES)}), got {tuple(attributes.shape)}")
+        self.pipelines = {name: on_all_cores(pipeline) for name, pipeline in pipelines.items()}
+        self.judge, self.references, self.attributes, self.weak = judge, references, attributes, weak
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The methods of guidance that can be asked for: autoguidance needs a weaker model."""
+        return METHODS if self.weak is not None else METHODS[:-1]
+
+    def compute(self, request: Request, should_stop: Callable[[], bool] | None = None) -> Result | None:
+        """The pictures of a setting; None if `should_stop` said so on the way. Bad settings: ValueError."""
+        for name, value, known in (
+            ("method", request.method, self.methods),
+            ("decoder", request.decoder, tuple(self.pipelines)),
+        ):
+            if value not in known:
+                raise ValueError(f"{name} is {value!r}; expected one of {', '.join(known)}")
+        if request.reference not in range(len(self.references) + 1):
+            raise ValueError(f"reference is {request.reference!r}; expected 0 for none, or 1 to {len(self.references)}")
+        pipeline, i = self.pipelines[request.decoder], request.reference - 1
+        guidance = methods(pipeline.path, time_grid(request.steps), self.weak)[request.method]
+        w = request.guidance_scale / (W_MAX if request.method == "CFG++" else 1)
+        with torch.inference_mode():  # of this thread: the mode does not carry over from another
+            reference = self.references[i : i + 1] if request.reference else None
+            cond = pipeline.condition(request.prompt, reference, request.share)
+            pictures = pipeline.generate(
+                cond.expand(request.n, -1), None, w, request.steps,
+                seed=request.seed, should_stop=should_stop, guidance=guidance,
+            )  # fmt: skip
+            if pictures is None:
+                return None
+            pictures = pictures.cpu()
+            findings = self.findings(request, pictures)
+        scale = 4 if request.n == 1 else 3
+        encoded = tuple(plots.to_jpeg(row, columns=len(row), scale=scale, gap=GAP) for row in pictures.split(PER_ROW))
+        said = notes(request.prompt) if request.prompt.strip() or not request.reference else ()
+        return Result(request, pictures, encoded, findings, said)
+
+    def findings(self, request: Request, pictures: Tensor) -> tuple[tuple[Finding, ...], ...]:
+        """What the judge sees of what was asked for, picture by picture."""
+        wanted = captions.named(request.prompt)
+        if request.reference:
+            shown = self.attributes[request.reference - 1]
+            if not request.prompt.strip() or request.share == 1:
+                wanted = shown
+            elif request.share > 0:
+                wanted = torch.where(wanted >= 0, wanted, shown)
+        columns = [k for k, value in enumerate(wanted.tolist()) if value >= 0] or range(len(NAMES))
+        seen = self.judge.predict(pictures.to(next(self.judge.parameters()).device)).tolist()
+        return tuple(
+            tuple(Finding(NAMES[k], _word(k, int(wanted[k])), _word(k, row[k]) or "nothing") for k in columns)
+            for row in seen
+        )
+
+    def overview(self, request: Request, shares: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)):
+        """A tiled picture: the reference, and the same noises from the prompt alone to the picture alone."""
+        request = replace(request, reference=request.reference or 1)
+        rows = [self.compute(replace(request, share=share)) for share in shares]
+        shown = torch.cat([self.references[request.reference - 1][None].cpu(), *(r.pictures[:1] for r in rows)])
+        more = torch.cat([torch.ones_like(shown[:1]), *(r.pictures[1:2] for r in rows)])
+        labels = ["reference", *(f"{share:.0%} picture" for share in shares)]
+        return plots.tile(torch.cat([shown, more]), columns=len(labels), scale=1.75, column_labels=labels)
+
+
+def _word(column: int, index: int) -> str:
+    return ATTRIBUTES[NAMES[column]][index] if index >= 0 else ""

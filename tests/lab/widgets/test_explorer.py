@@ -1,0 +1,424 @@
+"""The CFG explorer without a browser: the newest value wins, the last is always shown, errors leave pictures be."""
+
+import io
+import threading
+import time
+from types import SimpleNamespace
+
+import pytest
+import torch
+from PIL import Image
+
+from course_utils.datasets import captions
+from course_utils.datasets.attributes import ATTRIBUTES
+from course_utils.diffusion.paths import RectifiedFlow
+from course_utils.diffusion.pipeline import TextToPicture
+from course_utils.lab.widgets import explorer as module
+from course_utils.lab.widgets.explorer import CFGExplorer, CFGExplorerCore
+from course_utils.lab.widgets.explorer_core import SCALES, Request, compose, notes
+from course_utils.lab.widgets.latest import Latest
+
+SECONDS = 60  # after which a test that waits has failed
+
+
+class FakePipeline:
+    """Three steps a picture. `gate`: a step waits for it; `reached`: set when one does."""
+
+    def __init__(self):
+        self.gate, self.reached = threading.Event(), threading.Event()
+        self.gate.set()
+        self.started, self.finished, self.strips = [], [], []
+        self.inference_mode = []
+
+    def _steps(self, should_stop):
+        for _ in range(3):
+            self.reached.set()
+            assert self.gate.wait(SECONDS)
+            if should_stop and should_stop():
+                return False
+        return True
+
+    def generate(self, prompt, n=4, guidance_scale=3.0, steps=20, sampler="euler", negative="", seed=0,
+                 callback=None, should_stop=None):  # fmt: skip
+        if "too long" in prompt:
+            raise ValueError("texts: 40 tokens came, 22 fit")
+        if "broken" in prompt:
+            raise RuntimeError("out of memory")
+        self.started.append(guidance_scale)
+        self.inference_mode.append(torch.is_inference_mode_enabled())
+        if not self._steps(should_stop):
+            return None
+        self.finished.append(guidance_scale)
+        return torch.full((n, 3, 64, 64), guidance_scale / 15)
+
+    def strip(self, prompt, scales, n=1, steps=20, sampler="euler", negative="", seed=0, should_stop=None):
+        if not self._steps(should_stop):
+            return None
+        self.strips.append(seed)
+        return torch.zeros(len(scales), n, 3, 64, 64)
+
+
+class FakeJudge:
+    """Sees a grey cat with a red hat on a plain mint background, everywhere."""
+
+    seen = captions.named("grey cat red hat plain mint")
+
+    def predict(self, x):
+        return self.seen.expand(len(x), -1)
+
+
+@pytest.fixture
+def pipeline():
+    return FakePipeline()
+
+
+@pytest.fixture
+def explorer(pipeline):
+    made = CFGExplorer(pipeline, FakeJudge())
+    yield made
+    pipeline.gate.set()
+    made.close()
+
+
+def settle(explorer):
+    assert explorer.wait(SECONDS)
+
+
+def busy(explorer, pipeline, **change):
+    """Ask for something, and return while it is in its first step."""
+    pipeline.gate.clear()
+    pipeline.reached.clear()
+    for name, value in change.items():
+        getattr(explorer, name).value = value
+    assert pipeline.reached.wait(SECONDS)
+
+
+# The worker.
+
+
+def test_latest_drops_what_was_overtaken_and_never_the_last():
+    done, gate, begun = [], threading.Event(), threading.Event()
+
+    def work(request):
+        begun.set()
+        assert gate.wait(SECONDS)
+        done.append(request)
+
+    worker = Latest(work)
+    worker.submit(0)
+    assert begun.wait(SECONDS)
+    for request in range(1, 100):
+        worker.submit(request)
+    assert worker.waiting == 99
+    assert not worker.wait(0.01)
+    gate.set()
+    assert worker.wait(SECONDS)
+    assert done == [0, 99]
+    worker.close()
+    worker.submit(100)
+    assert worker.wait(SECONDS)
+    assert done == [0, 99]
+
+
+# Dragging.
+
+
+def test_a_drag_computes_the_last_value_and_not_those_between(explorer, pipeline, monkeypatch):
+    monkeypatch.setattr(module, "FAST", 1e9)
+    explorer.refresh()
+    settle(explorer)
+    busy(explorer, pipeline, w=4.0)
+    for i in range(41, 121):
+        explorer.w.value = i / 10
+    pipeline.gate.set()
+    settle(explorer)
+    assert pipeline.finished == [3.0, 4.0, 12.0], "a fast picture is shown on the way"
+    assert explorer.shown.request.guidance_scale == 12.0
+    assert "w = 12.0" in explorer.label.value
+    assert explorer.images[0].value == explorer.shown.encoded[0]
+
+
+def test_a_slow_picture_is_given_up_when_w_moves_on(explorer, pipeline, monkeypatch):
+    monkeypatch.setattr(module, "FAST", -1.0)
+    monkeypatch.setattr(module, "PATIENCE", 1e9)
+    explorer.refresh()
+    settle(explorer)
+    busy(explorer, pipeline, w=4.0)
+    explorer.w.value = 9.5
+    pipeline.gate.set()
+    settle(explorer)
+    assert pipeline.started == [3.0, 4.0, 9.5]
+    assert pipeline.finished == [3.0, 9.5]
+    assert "w = 9.5" in explorer.label.value
+
+
+def test_but_not_if_nothing_was_shown_for_long(explorer, pipeline, monkeypatch):
+    monkeypatch.setattr(module, "FAST", -1.0)
+    monkeypatch.setattr(module, "PATIENCE", 0.0)
+    busy(explorer, pipeline, w=4.0)
+    explorer.w.value = 9.5
+    pipeline.gate.set()
+    settle(explorer)
+    assert pipeline.finished == [4.0, 9.5]
+
+
+def test_another_prompt_ends_what_is_in_work(explorer, pipeline):
+    busy(explorer, pipeline, w=4.0)
+    explorer.prompt.value = "a pink cat"
+    pipeline.gate.set()
+    settle(explorer)
+    assert len(pipeline.started) == 2
+    assert pipeline.finished == [4.0]
+    assert explorer.shown.request.prompt == "a pink cat"
+
+
+def test_closing_ends_what_is_in_work(explorer, pipeline):
+    busy(explorer, pipeline, w=4.0)
+    explorer.close()
+    pipeline.gate.set()
+    explorer._worker._thread.join(SECONDS)
+    assert not explorer._worker._thread.is_alive()
+    assert pipeline.finished == []
+
+
+def test_the_same_setting_is_not_computed_twice(explorer, pipeline):
+    for _ in range(3):
+        explorer.refresh()
+        settle(explorer)
+    assert pipeline.started == [3.0]
+    assert pipeline.inference_mode == [True], "which is a thread's own"
+
+
+# The strip.
+
+
+def test_the_strip_follows_everything_but_w_and_the_number(explorer, pipeline):
+    explorer.refresh()
+    settle(explorer)
+    assert pipeline.strips == [0]
+    explorer.w.value = 8.0
+    settle(explorer)
+    explorer.n.value = 8
+    settle(explorer)
+    assert pipeline.strips == [0]
+    explorer.seed.value = 5
+    settle(explorer)
+    assert pipeline.strips == [0, 5]
+    assert "w = 12" in explorer.strip_text.value
+
+
+def test_a_drag_interrupts_the_strip_which_is_made_later(explorer, pipeline):
+    explorer.refresh()
+    settle(explorer)
+    in_strip, go_on, make, given_up = threading.Event(), threading.Event(), pipeline.strip, []
+
+    def strip(*args, **more):
+        in_strip.set()
+        assert go_on.wait(SECONDS)
+        made = make(*args, **more)
+        given_up.append(made is None)
+        return made
+
+    pipeline.strip = strip
+    explorer.seed.value = 1
+    assert in_strip.wait(SECONDS)
+    explorer.w.value = 7.0
+    go_on.set()
+    settle(explorer)
+    assert given_up == [True, False]
+    assert pipeline.strips == [0, 1]
+    assert explorer.shown.request.guidance_scale == 7.0
+
+
+# What is said.
+
+
+@pytest.mark.parametrize(
+    ("prompt", "says"),
+    [("a text too long", "40 tokens came, 22 fit"), ("broken", "RuntimeError: out of memory")],
+)
+def test_an_error_is_shown_and_leaves_the_pictures_as_they_were(explorer, prompt, says):
+    explorer.refresh()
+    settle(explorer)
+    before = (
+        explorer.images[0].value,
+        explorer.label.value,
+        explorer.texts[0].value,
+        explorer.strip_image.value,
+    )
+    explorer.prompt.value = prompt
+    settle(explorer)
+    assert says in explorer.status.value
+    assert before == (
+        explorer.images[0].value, explorer.label.value, explorer.texts[0].value, explorer.strip_image.value
+    )  # fmt: skip
+    explorer.prompt.value = "a bear"
+    settle(explorer)
+    assert says not in explorer.status.value
+    assert "a bear" in explorer.label.value
+
+
+def test_unknown_words_are_named_and_rendered_all_the_same(explorer):
+    explorer.prompt.value = "a pink <unicorn>"
+    settle(explorer)
+    assert "the data set has no word &quot;unicorn&quot;; words it knows: bear" in explorer.status.value
+    assert "a pink &lt;unicorn&gt;" in explorer.label.value, "a prompt is text, not HTML"
+    assert explorer.shown is not None
+
+
+def test_notes():
+    assert notes("a brown bear wearing a red scarf") == ()
+    assert "null condition" in notes(" ")[0]
+    assert "negative" in notes("", "a hat")[0]
+    assert 'no word "wizard" or "dragon"' in notes("a wizard dragon wizard")[0]
+    assert "unicorn" in notes("a bear", "a unicorn")[0]
+    known = notes("unicorn")[0]
+    assert all(v in known for name, values in ATTRIBUTES.items() for v in values if v != "nothing")
+
+
+def test_labels():
+    assert Request("a brown bear", 3.0).label == "w = 3.0 · 'a brown bear' · seed 0 · 20 Euler steps"
+    assert Request("", 0.25, "a hat", 1, "ddim", 7).label == (
+        "w = 0.2 · no prompt (unconditional) · away from 'a hat' · seed 7 · 1 DDIM step"
+    )
+
+
+# Pictures and the judge's opinion.
+
+
+@pytest.mark.parametrize(("n", "rows", "sizes"), [(1, 1, [256]), (4, 1, [792]), (8, 2, [792, 792])])
+def test_rows_of_at_most_four(pipeline, n, rows, sizes):
+    result = CFGExplorerCore(pipeline, FakeJudge()).compute("a cat", 3.0, n=n)
+    assert result.pictures.shape == (n, 3, 64, 64)
+    assert [Image.open(io.BytesIO(b)).width for b in result.encoded] == sizes
+    assert len(result.encoded) == rows
+    assert len(result.adherence) == n
+
+
+def test_the_second_row_comes_and_goes(explorer):
+    explorer.n.value = 8
+    settle(explorer)
+    assert explorer.images[1].layout.display == "block"
+    explorer.n.value = 1
+    settle(explorer)
+    assert explorer.images[1].layout.display == "none"
+    assert explorer.texts[1].value == ""
+
+
+def test_ticks_and_crosses(pipeline):
+    core = CFGExplorerCore(pipeline, FakeJudge())
+    assert core.compute("a grey bear with a hat", n=1).adherence == ["✗ bear (judge sees cat)  ✓ grey  ✓ hat"]
+    assert core.compute("a bare dog", n=1).adherence == ["✗ dog (judge sees cat)  ✗ nothing (judge sees hat)"]
+    assert core.compute("", n=1).adherence == ["cat  grey  hat  red  mint  plain"]
+    encoded, texts = core.strip(Request("a grey bear"))
+    assert texts == [f"w = {w:g}\n1 of 2 right" for w in SCALES]
+    assert Image.open(io.BytesIO(encoded)).width <= module.PANEL
+
+
+def test_without_a_judge_nothing_is_judged(pipeline):
+    core = CFGExplorerCore(pipeline)
+    assert core.compute("a bear").adherence == []
+    assert core.strip(Request("a bear"))[1] == [f"w = {w:g}" for w in SCALES]
+
+
+class Denoiser(torch.nn.Module):
+    config = SimpleNamespace(channels=4, side=8)
+
+    def __init__(self):
+        super().__init__()
+        self.null = torch.nn.Parameter(torch.zeros(5))
+
+    def forward(self, z, t, cond):
+        return z * 0.1 + cond.mean(1)[:, None, None, None]
+
+
+@pytest.fixture
+def real():
+    """The course's own pipeline around toy models."""
+    vae = SimpleNamespace(to_picture=lambda z: z[:, :3].repeat_interleave(8, 2).repeat_interleave(8, 3).clamp(-1, 1))
+    clip = SimpleNamespace(encode_text=lambda texts: torch.ones(len(texts), 5))
+    return CFGExplorerCore(TextToPicture(vae, clip, Denoiser(), RectifiedFlow()), FakeJudge())
+
+
+def test_the_course_s_pipeline_fits(real):
+    low, high = (real.compute("a bear", w, steps=3, n=1).pictures for w in (0.0, 3.0))
+    assert not torch.equal(low, high)
+    assert torch.equal(low, real.compute("a bear", 0.0, steps=3, n=4).pictures[:1]), "the same noise"
+    assert real.compute("a bear", should_stop=lambda: True) is None
+    assert real.strip(Request("a bear", steps=2), should_stop=lambda: True) is None
+    assert len(real.strip(Request("a bear", steps=2))[1]) == len(SCALES)
+
+
+@pytest.mark.parametrize(
+    ("bad", "says"),
+    [
+        ({"guidance_scale": float("nan")}, "guidance_scale"),
+        ({"guidance_scale": -1.0}, "guidance_scale"),
+        ({"steps": 0}, "steps"),
+        ({"n": 0}, "n is 0"),
+        ({"sampler": "magic"}, "sampler"),
+        ({"prompt": None}, "prompt"),
+    ],
+)
+def test_bad_settings_are_refused(real, bad, says):
+    with pytest.raises(ValueError, match=says):
+        real.compute(**bad)
+
+
+# Words, and what a notebook keeps.
+
+
+def test_composed_prompts_name_what_they_were_made_of():
+    for row in torch.cartesian_prod(*(torch.arange(len(v)) for v in ATTRIBUTES.values()))[::37]:
+        values = captions.describe(row)
+        if values["accessory"] == "nothing":
+            del values["accessory_colour"]
+        text = compose(values)
+        assert captions.describe(captions.named(text)) == values
+        assert captions.unknown_words(text) == []
+    assert compose({}) == "a plush"
+    assert compose({"species": "elephant"}) == "an elephant"
+
+
+def test_word_lists_and_prompt_follow_each_other(explorer):
+    explorer.prompt.value = "a kitten in a red hat"
+    assert explorer.words["species"].value == "cat"
+    assert explorer.words["fur"].value == ""
+    explorer.words["fur"].value = "blue"
+    assert explorer.prompt.value == "a blue cat with a red hat"
+    explorer.words["accessory"].value = ""
+    assert explorer.prompt.value == "a blue cat"
+    assert explorer.words["accessory_colour"].disabled
+    settle(explorer)
+
+
+def test_the_notebook_gets_a_widget_and_the_same_text_always(explorer):
+    first = explorer._repr_mimebundle_()
+    settle(explorer)
+    assert first == explorer._repr_mimebundle_()
+    assert first["application/vnd.jupyter.widget-view+json"]["model_id"] == explorer.box.model_id
+    assert "text/html" not in first
+    settle(explorer)
+
+
+def test_the_static_picture_has_a_row_for_each_w(explorer, real):
+    explorer.core = real
+    image = Image.open(io.BytesIO(explorer.static("a grey bear", (0, 3), n=3).data))
+    assert image.format == "PNG"
+    assert image.height == 2 * 128 + 8
+    assert image.width > 3 * 128
+
+
+def test_loading_takes_the_course_s_checkpoints(monkeypatch, pipeline):
+    from course_utils import checkpoints
+
+    judge = FakeJudge()
+    monkeypatch.setattr(checkpoints, "load_pipeline", lambda: pipeline)
+    monkeypatch.setattr(checkpoints, "load", {"judge": judge}.__getitem__)
+    made = CFGExplorer(prompt="a bear", guidance_scale=5.0)
+    assert made.core.pipeline is pipeline
+    assert made.core.judge is judge
+    assert made.request == Request("a bear", 5.0)
+    started = time.monotonic()
+    made.close()
+    assert time.monotonic() - started < 5
