@@ -17,15 +17,37 @@ def to_uint8(pictures: Tensor) -> Tensor:
 
 
 def check_pictures(x: Tensor, name: str = "x", side: int | None = None) -> Tensor:
-    """A batch of float pictures (B, 3, H, W) in [-1, 1], or a ValueError that says what came instead."""
+    """A batch of float pictures (B, 3, H, W) in [-1, 1], or a ValueError that says what came instead.
+
+    It reads every value: for measurements, pipelines and widgets.
+    """
+    _check_shape(x, name, side)
+    _check_values(x, name)
+    return x
+
+
+def check_input(x: Tensor, name: str = "x", side: int | None = None) -> Tensor:
+    """`check_pictures` for a network's forward: it looks at the values only where that costs nothing.
+
+    On a GPU the look would make the processor wait at every forward, and `torch.compile` could not trace it.
+    """
+    _check_shape(x, name, side)
+    if x.device.type == "cpu" and not torch.compiler.is_compiling():
+        _check_values(x, name)
+    return x
+
+
+def _check_shape(x: Tensor, name: str, side: int | None) -> None:
     if not isinstance(x, Tensor) or x.ndim != 4 or x.shape[1] != 3:
         raise ValueError(f"{name}: expected pictures of shape (B, 3, H, W), got {tuple(getattr(x, 'shape', ()))}")
     if not x.is_floating_point():
         raise ValueError(f"{name}: expected floats in [-1, 1], got {x.dtype}; images.to_float converts")
     if side is not None and x.shape[2:] != (side, side):
         raise ValueError(f"{name}: expected {side}×{side} pixels, got {x.shape[2]}×{x.shape[3]}")
+
+
+def _check_values(x: Tensor, name: str) -> None:
     if x.numel():
         low, high = x.detach().aminmax()
         if not (low >= -1.001 and high <= 1.001):
             raise ValueError(f"{name}: expected values in [-1, 1], got {float(low):.3g} to {float(high):.3g}")
-    return x

@@ -7,6 +7,7 @@ generator as an argument, so that it can be tested anywhere.
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ PROFILES = ("ci", "cpu", "gpu")
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much of everything a profile takes. One row a profile, in `SIZES`; nothing else branches on it.
+    """How much of everything a profile takes. One row per profile, in `SIZES`; nothing else branches on it.
 
     `pictures`: pictures held in memory. `steps`: optimiser steps of the live training. `batch`: its batch.
     `samples`: prompts behind a plotted point. `width`, `depth`: the live denoiser's. `seconds`: what each rival may
@@ -63,6 +64,24 @@ def device() -> torch.device:
     if torch.backends.mps.is_available():
         return torch.device("mps")
     return torch.device("cpu")
+
+
+def synchronize(on: torch.device | str | None = None) -> None:
+    """Wait until a device, the course's own by default, has done all that it was asked to. A timing needs this."""
+    kind = torch.device(on or device()).type
+    if kind == "cuda":
+        torch.cuda.synchronize(on)
+    elif kind == "mps":
+        torch.mps.synchronize()
+
+
+def reachable(host: str, seconds: float = 2.0) -> bool:
+    """Whether a server takes a connection within `seconds`."""
+    try:
+        with socket.create_connection((host, 443), timeout=seconds):
+            return True
+    except OSError:
+        return False
 
 
 def generator(seed: int, on: torch.device | str = "cpu") -> torch.Generator:

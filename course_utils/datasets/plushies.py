@@ -6,7 +6,6 @@ data set.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -28,23 +27,6 @@ class PlushieTensors:
 
     def __len__(self) -> int:
         return len(self.pictures)
-
-    def batches(
-        self, batch_size: int, generator: torch.Generator, epochs: int | None = None
-    ) -> Iterator[dict[str, Tensor]]:
-        """Shuffled batches {"picture": (B, 3, H, W) in [-1, 1], "index": (B,)}, without end unless `epochs` is given.
-
-        The last, short batch of an epoch is left out, so B never changes.
-        """
-        if not 1 <= batch_size <= len(self):
-            raise ValueError(f"batch_size: got {batch_size}; expected 1 to {len(self)}, the number of pictures")
-        done = 0
-        while epochs is None or done < epochs:
-            order = torch.randperm(len(self), generator=generator)
-            for i in range(0, len(self) - batch_size + 1, batch_size):
-                index = order[i : i + batch_size]
-                yield {"picture": to_float(self.pictures[index]), "index": index}
-            done += 1
 
 
 class Plushies(torch.utils.data.Dataset):

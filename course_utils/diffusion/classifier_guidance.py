@@ -47,12 +47,12 @@ class ClassifierGuidance:
     In terms of the score: ∇ log p_t(z) + w ∇ log p(y | z_t). w = 0 is the model alone, w = 1 Bayes' rule.
 
     model: what samplers take, (z, t) -> Prediction. gradient: see `classifier_gradient`.
-    guidance_scale: w, or a tensor (B,). The same push on the data's side is + w σ²/α ∇ log p; where α = 0
+    guidance_scale: w, or a tensor (B,); below 0 it moves away from the class. The same push on the data's side is + w σ²/α ∇ log p; where α = 0
     (the rectified flow's t = 1) latents hold nothing of any class, and there is none.
     """
 
     def __init__(self, model: Model, gradient: Gradient, guidance_scale: float | Tensor):
-        self.guidance_scale = checked_scale(guidance_scale, getattr(guidance_scale, "numel", int)())
+        self.guidance_scale = checked_scale(guidance_scale)
         self.model, self.gradient = model, gradient
 
     def __call__(self, z: Tensor, t: Tensor) -> Prediction:

@@ -13,8 +13,8 @@ from course_utils.diffusion.paths import over
 class ClassifierFreeGuidance:
     """`guided(z, t) -> velocity` = v_u + w (v_c − v_u), in one forward of twice the batch.
 
-    Ho & Salimans 2022, eq. 6, in the lecture's convention: w = 0 is unconditional, w = 1 conditional, and
-    w > 1 goes beyond (they write 1 + w for this w).
+    Ho & Salimans 2022, eq. 6, in the lecture's convention: w = 0 is unconditional, w = 1 conditional,
+    w > 1 goes beyond (they write 1 + w for this w), and w < 0 moves away from the condition.
 
     denoiser: (z (B, ...), t (B,), cond (B, D)) -> (B, ...), with the null condition (D,) as `denoiser.null`.
     cond: (B, D). guidance_scale: w, or a tensor (B,) with a w for each picture.
@@ -59,14 +59,18 @@ class ClassifierFreeGuidance:
         return self.combine(uncond, cond)
 
 
-def checked_scale(guidance_scale: float | Tensor, batch: int) -> Tensor:
-    """w as a tensor, () or (batch,), or a ValueError: a scale is a finite number, 0 or more."""
+Guidance = Callable[..., ClassifierFreeGuidance]  # (denoiser, cond, guidance_scale, negative) -> the object
+
+
+def checked_scale(guidance_scale: float | Tensor, batch: int | None = None) -> Tensor:
+    """w as a tensor, () or (batch,), or a ValueError: a scale is a finite number. None allows any (B,)."""
     try:
         w = torch.as_tensor(guidance_scale, dtype=torch.float32)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"guidance_scale is {guidance_scale!r}; expected a number, 0 or more") from error
-    if w.shape not in ((), (batch,)):
-        raise ValueError(f"guidance_scale has shape {tuple(w.shape)}; expected a number or ({batch},)")
-    if not bool((w.isfinite() & (w >= 0)).all()):
-        raise ValueError(f"guidance_scale is {guidance_scale}; expected finite, 0 or more (0: unconditional)")
+        raise ValueError(f"guidance_scale is {guidance_scale!r}; expected a finite number") from error
+    if w.ndim > 1 or (w.ndim == 1 and batch is not None and len(w) != batch):
+        expected = "(B,)" if batch is None else f"({batch},)"
+        raise ValueError(f"guidance_scale has shape {tuple(w.shape)}; expected a number or {expected}")
+    if not bool(w.isfinite().all()):
+        raise ValueError(f"guidance_scale is {guidance_scale}; expected a finite number (0: unconditional)")
     return w

@@ -8,16 +8,13 @@ says what it works on. w = 1 is always the conditional answer unless the docstri
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from course_utils.diffusion.guidance import ClassifierFreeGuidance
+from course_utils.diffusion.guidance import ClassifierFreeGuidance, Guidance
 from course_utils.diffusion.paths import Path, over
-
-Guidance = Callable[..., ClassifierFreeGuidance]  # (denoiser, cond, guidance_scale, negative) -> the object
 
 
 class LimitedInterval(ClassifierFreeGuidance):

@@ -32,12 +32,13 @@ class LabelledMixture:
 
     means (K, D), covariances (K, D, D), weights (K,) that are normalised here, labels (K,) int64, of which
     each of 0, 1, ... occurs. Methods take z (B, D), t (B,) or (), and y: None for the whole mixture, one
-    class, or a tensor (B,) with a class for each row, -1 for none. Computed in float64, returned in z's type.
+    class, or a tensor (B,) with a class for each row, -1 for none. Computed in float64 on the CPU (Apple's GPUs
+    have no float64), returned in z's type and on its device.
     """
 
     def __init__(self, means: Tensor, covariances: Tensor, weights: Tensor, labels: Tensor, path: Path):
-        means, covariances, weights = (torch.as_tensor(x).double() for x in (means, covariances, weights))
-        labels = torch.as_tensor(labels)
+        means, covariances, weights = (torch.as_tensor(x).cpu().double() for x in (means, covariances, weights))
+        labels = torch.as_tensor(labels).cpu()
         if means.ndim != 2 or not len(means):
             raise ValueError(f"means has shape {tuple(means.shape)}; expected (K, D) with K of 1 or more")
         k, d = means.shape
@@ -126,13 +127,6 @@ class LabelledMixture:
         offset = (self.axes[k] @ (self.spread[k].sqrt() * noise)[..., None])[..., 0]
         return (self.means[k] + offset).float()
 
-    def tilted_log_density(self, z: Tensor, y: int, guidance_scale: float) -> Tensor:
-        """log p(z) p(y | z)^w at t = 0 without its constant, (B,): what guidance is often said to sample."""
-        w = checked_scale(guidance_scale, len(z)).to(z)
-        t = torch.zeros((), dtype=z.dtype)
-        column = self._checked_labels(y, len(z))[:, None]
-        return self.log_density(z, t) + w * self.class_log_posterior(z, t).gather(1, column)[:, 0]
-
     def tilted_sample(self, n: int, y: int, guidance_scale: float, generator: torch.Generator | None = None) -> Tensor:
         """n exact draws (n, D) of p(z) p(y | z)^w, normalised, by rejection.
 
@@ -140,7 +134,9 @@ class LabelledMixture:
         p(y | z)^(w − 1). Below w = 1, where that exceeds 1, draw of all and keep with p(y | z)^w.
         """
         _checked_count(n)
-        w = float(checked_scale(float(guidance_scale), 1))
+        w = float(checked_scale(float(guidance_scale)))
+        if w < 0:  # p(y | z)^w has no bound, and rejection needs one
+            raise ValueError(f"guidance_scale is {w}; expected 0 or more")
         self._checked_labels(y, 1)
         kept, found, tried = [], 0, 0
         while found < n:
@@ -157,14 +153,14 @@ class LabelledMixture:
         """Each component at z (B, D), t (B,) or (); those that y (B,) rules out have log weight −∞."""
         if z.ndim != 2 or z.shape[1] != self.means.shape[1]:
             raise ValueError(f"z has shape {tuple(z.shape)}; expected (B, {self.means.shape[1]})")
-        t = torch.as_tensor(t).double()
+        t = torch.as_tensor(t).cpu().double()
         if t.shape not in ((), (len(z),)):
             raise ValueError(f"t has shape {tuple(t.shape)}; expected () or ({len(z)},)")
         if not bool(((t >= 0) & (t <= 1)).all()):
             raise ValueError(f"t is {t.tolist()}; expected times in [0, 1]")
         alpha, sigma = (x.reshape(-1, 1, 1) for x in (self.path.alpha(t), self.path.sigma(t)))
         variance = alpha**2 * self.spread + sigma**2  # (B or 1, K, D) along each component's axes
-        away = z.double()[:, None] - alpha * self.means  # (B, K, D)
+        away = z.cpu().double()[:, None] - alpha * self.means  # (B, K, D)
         along = torch.einsum("bkd,kde->bke", away, self.axes)
         log = -0.5 * (along**2 / variance + (2 * math.pi * variance).log()).sum(2) + self.weights.log()
         back = torch.einsum("bke,kde->bkd", along / variance, self.axes)  # (α² C + σ² I)⁻¹ away
@@ -176,7 +172,7 @@ class LabelledMixture:
         return (y[:, None] < 0) | (y[:, None] == self.labels)
 
     def _checked_labels(self, y: int | Tensor | None, batch: int) -> Tensor:
-        labels = torch.as_tensor(-1 if y is None else y)
+        labels = torch.as_tensor(-1 if y is None else y).cpu()
         if labels.is_floating_point() or labels.dtype == torch.bool or labels.shape not in ((), (batch,)):
             raise ValueError(f"y is {y!r}; expected a class, or whole numbers of shape ({batch},)")
         if labels.numel() and (labels.min() < -1 or labels.max() >= self.classes):
@@ -202,8 +198,8 @@ class MixtureDenoiser:
             expected = (len(z), self.mixture.classes)
             raise ValueError(f"cond has shape {tuple(cond.shape)}; expected {expected}")
         y = torch.where(cond.sum(1) > 0, cond.argmax(1), -1)
-        path = self.mixture.path
-        return path.from_z0(self.mixture.z0(z.double(), t, y), z.double(), t.double()).velocity.to(z)
+        exact, at = z.cpu().double(), t.cpu().double()
+        return self.mixture.path.from_z0(self.mixture.z0(exact, at, y), exact, at).velocity.to(z)
 
 
 def three_petals(path: Path) -> LabelledMixture:

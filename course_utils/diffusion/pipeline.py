@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from course_utils.diffusion.conditions import slerp
-from course_utils.diffusion.guidance import ClassifierFreeGuidance, checked_scale
+from course_utils.diffusion.guidance import ClassifierFreeGuidance, Guidance, checked_scale
 from course_utils.diffusion.paths import Path, Prediction
 from course_utils.diffusion.samplers import SAMPLERS, Callback, noise_like, time_grid
 from course_utils.images import check_pictures
@@ -83,13 +83,14 @@ class TextToPicture:
         seed: int = 0,
         callback: Callback | None = None,
         should_stop: Callable[[], bool] | None = None,
-        guidance: Callable[..., ClassifierFreeGuidance] = ClassifierFreeGuidance,
+        guidance: Guidance = ClassifierFreeGuidance,
     ) -> Tensor | None:
         """Pictures (n, 3, H, W) in [-1, 1] of a prompt, or one of each prompt of a list.
 
         prompt: text, texts, or conditions (n, D) as `condition` makes them.
         n: how many, 4 by default; of a list of prompts as many as there are.
-        guidance_scale: w (0 unconditional, 1 conditional), or a tensor (n,) with one for each picture.
+        guidance_scale: w (0 unconditional, 1 conditional, below 0 away from the prompt), or a tensor (n,) with one for
+            each picture.
         negative: what to move away from; '' is the null condition.
         seed: the same seed gives picture i the same noise, whatever n, prompt and w are.
         callback: called as `callback(step, z, prediction)` after each step, see `samplers`; the tensors are
@@ -98,11 +99,12 @@ class TextToPicture:
         guidance: the method, called as `guidance(denoiser, cond, guidance_scale, negative)`, where negative
             is None for ''; see `guidance_methods.methods`.
         """
+        how = _checked_settings(steps, sampler, negative)
         cond = self._conditions(prompt, n)
-        guidance_scale = checked_scale(guidance_scale, len(cond))
+        w = checked_scale(guidance_scale, len(cond))
         noise, generators = self.noise(len(cond), seed), _generators(len(cond), seed, later=True)
         return self._run(
-            cond, noise, generators, guidance_scale, steps, sampler, negative, callback, should_stop, guidance
+            cond, noise, generators, w, **how, guidance=guidance, callback=callback, should_stop=should_stop
         )
 
     def strip(
@@ -115,7 +117,7 @@ class TextToPicture:
         negative: str = "",
         seed: int = 0,
         should_stop: Callable[[], bool] | None = None,
-        guidance: Callable[..., ClassifierFreeGuidance] = ClassifierFreeGuidance,
+        guidance: Guidance = ClassifierFreeGuidance,
     ) -> Tensor | None:
         """The same n noises at every w of `scales`, in one batch: (len(scales), n, 3, H, W) in [-1, 1].
 
@@ -124,18 +126,17 @@ class TextToPicture:
         """
         if not isinstance(scales, Sequence | Tensor) or len(scales) == 0:
             raise ValueError(f"scales is {scales!r}; expected a list of guidance scales, 1 or more")
-        rows = len(scales)
+        how, rows = _checked_settings(steps, sampler, negative), len(scales)
         if isinstance(prompt, Tensor):
             cond = self._conditions(prompt, 1).expand(_checked_count(n), -1)
         else:
             cond = self._conditions(_checked_text("prompt", prompt), _checked_count(n))
-        guidance_scale = checked_scale(scales, rows).repeat_interleave(n)
+        w = checked_scale(scales, rows).repeat_interleave(n)
         noise = self.noise(n, seed).repeat(rows, 1, 1, 1)
         generators = [g for _ in range(rows) for g in _generators(n, seed, later=True)]
         pictures = self._run(
-            cond.repeat(rows, 1), noise, generators, guidance_scale, steps, sampler, negative, None, should_stop,
-            guidance,
-        )  # fmt: skip
+            cond.repeat(rows, 1), noise, generators, w, **how, guidance=guidance, should_stop=should_stop
+        )
         return None if pictures is None else pictures.unflatten(0, (rows, n))
 
     def _conditions(self, prompt: str | Sequence[str] | Tensor, n: int | None) -> Tensor:
@@ -159,17 +160,15 @@ class TextToPicture:
         noise: Tensor,
         generators: list[torch.Generator],
         guidance_scale: Tensor,
+        *,
         steps: int,
         sampler: str,
         negative: str,
-        callback: Callback | None,
-        should_stop: Callable[[], bool] | None,
-        guidance: Callable[..., ClassifierFreeGuidance] = ClassifierFreeGuidance,
+        guidance: Guidance,
+        callback: Callback | None = None,
+        should_stop: Callable[[], bool] | None = None,
     ) -> Tensor | None:
-        if sampler not in SAMPLERS:
-            raise ValueError(f"sampler is {sampler!r}; expected one of {', '.join(SAMPLERS)}")
-        times = time_grid(steps)
-        _checked_text("negative", negative)
+        """Conditions (n, D), noise (n, C, h, w), a generator and a w for each -> pictures; all was checked before."""
         away = self.embed(negative) if negative.strip() else None
         with torch.inference_mode():
             guided = guidance(self.denoiser, cond, guidance_scale, away)
@@ -180,7 +179,7 @@ class TextToPicture:
                 return self.path.from_velocity(guided(z, t), z, t)
 
             try:
-                z = SAMPLERS[sampler](model, noise, times, generators, callback)
+                z = SAMPLERS[sampler](model, noise, time_grid(steps), generators, callback)
             except Stopped:
                 return None
             pictures = self.vae.to_picture(z)
@@ -196,6 +195,14 @@ def _generators(n: int, seed: int, later: bool = False) -> list[torch.Generator]
     # Neighbouring seeds share no generator as long as n is below a million.
     first = 2_000_003 * int(seed) + 1_000_000 * later
     return [torch.Generator().manual_seed((first + i) % 2**63) for i in range(n)]
+
+
+def _checked_settings(steps: int, sampler: str, negative: str) -> dict:
+    """What `_run` takes by name, checked before anything is computed."""
+    time_grid(steps)
+    if sampler not in SAMPLERS:
+        raise ValueError(f"sampler is {sampler!r}; expected one of {', '.join(SAMPLERS)}")
+    return {"steps": steps, "sampler": sampler, "negative": _checked_text("negative", negative)}
 
 
 def _one_for_each(prompt: str | Sequence[str], n: int | None) -> list[str]:

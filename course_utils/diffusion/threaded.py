@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from course_utils.diffusion.guidance import ClassifierFreeGuidance
 from course_utils.diffusion.pipeline import TextToPicture
-from course_utils.diffusion.samplers import Callback
 
 
 class ThreadedPipeline(TextToPicture):
@@ -38,31 +35,14 @@ class ThreadedPipeline(TextToPicture):
             return super().embed(prompt)
         return self._embed(prompt)
 
-    def _run(
-        self,
-        cond: Tensor,
-        noise: Tensor,
-        generators: list[torch.Generator],
-        guidance_scale: Tensor,
-        steps: int,
-        sampler: str,
-        negative: str,
-        callback: Callback | None,
-        should_stop: Callable[[], bool] | None,
-        guidance: Callable[..., ClassifierFreeGuidance] = ClassifierFreeGuidance,
-    ) -> Tensor | None:
+    def _run(self, cond, noise, generators, guidance_scale, *, callback=None, **how) -> Tensor | None:
         if callback is not None:  # it wants to see the whole batch
-            return super()._run(
-                cond, noise, generators, guidance_scale, steps, sampler, negative, callback, should_stop,
-                guidance,
-            )  # fmt: skip
+            return super()._run(cond, noise, generators, guidance_scale, callback=callback, **how)
 
         def share(index: list[int]) -> Tensor | None:
             w = guidance_scale[index] if guidance_scale.ndim else guidance_scale
-            return super(ThreadedPipeline, self)._run(
-                cond[index], noise[index], [generators[i] for i in index],
-                w, steps, sampler, negative, None, should_stop, guidance,
-            )  # fmt: skip
+            chosen = [generators[i] for i in index]
+            return super(ThreadedPipeline, self)._run(cond[index], noise[index], chosen, w, **how)
 
         shares = [part.tolist() for part in torch.arange(len(cond)).tensor_split(self.threads) if len(part)]
         drawn = list(self._pool.map(share, shares))

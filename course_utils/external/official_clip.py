@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import socket
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -50,15 +49,6 @@ class OfficialCLIP:
         return F.normalize(self.model.encode_image(batch), dim=-1).cpu()
 
 
-def reachable(host: str = HOST, seconds: float = 2.0) -> bool:
-    """Whether a server takes a connection within `seconds`."""
-    try:
-        with socket.create_connection((host, 443), timeout=seconds):
-            return True
-    except OSError:
-        return False
-
-
 def official_clip(name: str = MODEL, weights: str = WEIGHTS, seconds: float = 2.0) -> OfficialCLIP | None:
     """A published CLIP, ready for use; None where its weights are neither in the cache nor in reach.
 
@@ -70,7 +60,7 @@ def official_clip(name: str = MODEL, weights: str = WEIGHTS, seconds: float = 2.
     if weights not in open_clip.list_pretrained_tags_by_model(name):
         known = open_clip.list_pretrained_tags_by_model(name)
         raise ValueError(f"weights: got {weights!r} for {name}; expected one of {', '.join(known) or 'none'}")
-    if not _cached(name, weights) and not reachable(seconds=seconds):
+    if not _cached(name, weights) and not runtime.reachable(HOST, seconds):
         return None
     try:
         with _quiet():

@@ -12,7 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_utils.images import check_pictures
+from course_utils import losses
+from course_utils.images import check_input, to_float
+from course_utils.models.configured import Configured
 from course_utils.models.layers import ResBlock
 
 
@@ -42,8 +44,8 @@ class DiagonalGaussian:
         return self.mean
 
     def kl(self) -> Tensor:
-        """KL(q(z|x) ‖ N(0, I)) in nats, summed over a picture's latent: (B,) (Kingma & Welling 2014, app. B)."""
-        return 0.5 * (self.mean**2 + self.logvar.exp() - 1.0 - self.logvar).flatten(1).sum(1)
+        """KL(q(z|x) ‖ N(0, I)) in nats, summed over a picture's latent: (B,)."""
+        return losses.kl(self.mean, self.logvar)
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,9 @@ class VAEConfig:
 
     widths: tuple[int, int, int] = (32, 64, 128)
     latent_channels: int = 4
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "widths", tuple(self.widths))  # JSON has lists only
 
 
 class Encoder(nn.Sequential):
@@ -109,8 +114,10 @@ class ToPicture(nn.Module):
         return F.pixel_shuffle(self.coarse(x), 2) + self.mix(torch.cat([h, h * self.pattern], dim=1))
 
 
-class Decoder(nn.Sequential):
+class Decoder(Configured, nn.Sequential):
     """(B, C, 8, 8) → (B, 3, 64, 64)."""
+
+    Config = VAEConfig
 
     def __init__(self, config: VAEConfig):
         a, b, c = config.widths
@@ -128,25 +135,19 @@ class Decoder(nn.Sequential):
         )
         self.config = config
 
-    def config_dict(self) -> dict:
-        return asdict(self.config)
-
-    @classmethod
-    def from_config(cls, config: dict) -> Decoder:
-        return cls(VAEConfig(widths=tuple(config["widths"]), latent_channels=config["latent_channels"]))
-
     @property
     def last_layer(self) -> Tensor:
         """The weight whose gradients balance the adversarial loss (Esser et al. 2021, eq. 7)."""
         return self[-1].mix.weight
 
 
-class VAE(nn.Module):
+class VAE(Configured, nn.Module):
     """Encoder, decoder and the statistics that bring a latent to unit scale.
 
     `latent_mean` and `latent_std` (C, 1, 1) are measured on the training set after training and kept as buffers.
     """
 
+    Config = VAEConfig
     side = 64
 
     def __init__(self, config: VAEConfig | None = None):
@@ -157,16 +158,9 @@ class VAE(nn.Module):
         self.register_buffer("latent_mean", torch.zeros(shape))
         self.register_buffer("latent_std", torch.ones(shape))
 
-    def config_dict(self) -> dict:
-        return asdict(self.config)
-
-    @classmethod
-    def from_config(cls, config: dict) -> VAE:
-        return cls(VAEConfig(widths=tuple(config["widths"]), latent_channels=config["latent_channels"]))
-
     def encode(self, x: Tensor) -> DiagonalGaussian:
         """Pictures (B, 3, 64, 64) in [-1, 1] → the posterior over raw latents (B, 4, 8, 8)."""
-        return DiagonalGaussian(self.encoder(check_pictures(x, "x", self.side)))
+        return DiagonalGaussian(self.encoder(check_input(x, "x", self.side)))
 
     def decode(self, z: Tensor) -> Tensor:
         """Raw latents (B, 4, 8, 8) → pictures (B, 3, 64, 64), not clipped."""
@@ -197,8 +191,6 @@ class VAE(nn.Module):
     @torch.no_grad()
     def measure_latents(self, pictures: Tensor) -> None:
         """Set `latent_mean` and `latent_std` from uint8 or float pictures, a few thousand of them."""
-        from course_utils.images import to_float
-
         self.latent_mean.zero_()
         self.latent_std.fill_(1.0)
         parts = [
@@ -230,8 +222,8 @@ class VAESweep(nn.Module):
 
     @classmethod
     def from_config(cls, config: dict) -> VAESweep:
-        sizes = VAEConfig(widths=tuple(config["widths"]), latent_channels=config["latent_channels"])
-        return cls(tuple(config["weights"]), sizes)
+        sizes = {name: value for name, value in config.items() if name != "weights"}
+        return cls(tuple(config["weights"]), VAEConfig(**sizes))
 
     def fresh(self) -> VAE:
         """An untrained VAE of the sweep's size."""

@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_utils.datasets.attributes import ATTRIBUTES, NAMES
-from course_utils.images import check_pictures
+from course_utils.images import check_input
+from course_utils.models.configured import Configured
 from course_utils.models.layers import conv_norm_act
 from course_utils.models.vit import ViT
 
 
-class Judge(nn.Module):
-    """Which value of each attribute does a picture show? A small convolutional network with a head an attribute."""
+@dataclass(frozen=True)
+class JudgeConfig:
+    """Channels of the judge's first feature map."""
 
+    width: int = 32
+
+
+class Judge(Configured, nn.Module):
+    """Which value of each attribute does a picture show? A small convolutional network with a head per attribute."""
+
+    Config = JudgeConfig
     side = 64
 
-    def __init__(self, width: int = 32):
+    def __init__(self, config: JudgeConfig | None = None):
         super().__init__()
-        w = self.width = width
+        self.config = config or JudgeConfig()
+        w = self.config.width
         self.body = nn.Sequential(
             conv_norm_act(3, w, 2),
             conv_norm_act(w, w),
@@ -32,16 +44,9 @@ class Judge(nn.Module):
         self.mix = nn.Sequential(nn.Linear(4 * w * 17, 4 * w), nn.SiLU())
         self.heads = nn.ModuleDict({name: nn.Linear(4 * w, len(values)) for name, values in ATTRIBUTES.items()})
 
-    def config_dict(self) -> dict:
-        return {"width": self.width}
-
-    @classmethod
-    def from_config(cls, config: dict) -> Judge:
-        return cls(**config)
-
     def features(self, x: Tensor) -> Tensor:
         """Pictures (B, 3, 64, 64) in [-1, 1] → (B, F) features, for Fréchet distances."""
-        h = self.body(check_pictures(x, "x", self.side))  # (B, 4w, 8, 8)
+        h = self.body(check_input(x, "x", self.side))  # (B, 4w, 8, 8)
         pooled = torch.cat([F.adaptive_avg_pool2d(h, 4).flatten(1), h.amax((2, 3))], dim=1)
         return self.mix(pooled)
 
@@ -57,7 +62,7 @@ class Judge(nn.Module):
 
 
 class AttributeViT(nn.Module):
-    """A vision transformer that names attributes: a linear head an attribute on the class token's state."""
+    """A vision transformer that names attributes: a linear head per attribute on the class token's state."""
 
     side = 64
 
@@ -68,7 +73,7 @@ class AttributeViT(nn.Module):
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Pictures (B, 3, 64, 64) in [-1, 1] → logits (B, K) for each attribute."""
-        h = self.vit(check_pictures(x, "x", self.side))
+        h = self.vit(check_input(x, "x", self.side))
         return {name: head(h) for name, head in self.heads.items()}
 
     @torch.no_grad()

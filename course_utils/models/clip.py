@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_utils.images import check_pictures
+from course_utils.images import check_input
+from course_utils.models.configured import Configured
 from course_utils.models.layers import conv_norm_act
 from course_utils.models.text import TextTransformer, last_token
 from course_utils.models.tokenizer import Tokenizer
@@ -53,7 +54,7 @@ class ConvTower(nn.Module):
         return self.mix(torch.cat([F.adaptive_avg_pool2d(h, 4).flatten(1), h.amax((2, 3))], dim=1))
 
 
-class CLIP(nn.Module):
+class CLIP(Configured, nn.Module):
     """A text tower and an image tower with a projection each; embeddings have unit length.
 
     `image`: another image tower in the place of the ViT behind convolutions, pictures (B, 3, 64, 64) →
@@ -74,7 +75,7 @@ class CLIP(nn.Module):
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
     def config_dict(self) -> dict:
-        return {**asdict(self.config), "tokenizer": self.tokenizer.to_dict()}
+        return {**super().config_dict(), "tokenizer": self.tokenizer.to_dict()}
 
     @classmethod
     def from_config(cls, config: dict) -> CLIP:
@@ -90,7 +91,7 @@ class CLIP(nn.Module):
 
     def encode_image(self, x: Tensor) -> Tensor:
         """Pictures (B, 3, 64, 64) in [-1, 1] → unit vectors (B, D)."""
-        return F.normalize(self.image_projection(self.image(check_pictures(x, "x", self.side))), dim=-1)
+        return F.normalize(self.image_projection(self.image(check_input(x, "x", self.side))), dim=-1)
 
     @torch.no_grad()
     def clamp_scale(self) -> None:

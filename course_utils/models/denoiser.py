@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from course_utils.models.configured import Configured
 from course_utils.models.layers import MLP, Attention, sinusoidal, sinusoidal_2d
 from course_utils.models.vit import patchify, unpatchify
 
@@ -47,12 +48,14 @@ class DiTBlock(nn.Module):
         return x + gate2 * self.mlp(torch.addcmul(shift2, self.norm2(x), 1 + scale2))
 
 
-class Denoiser(nn.Module):
+class Denoiser(Configured, nn.Module):
     """v(z_t, t, condition): latents (B, 4, 8, 8), times (B,) in [0, 1], conditions (B, D) → velocities (B, 4, 8, 8).
 
     A condition is a unit vector of CLIP's space, or `null`, a learned vector of that space which stands for
     "no condition". Dropping a condition means putting `null` in its place (Ho & Salimans 2022, §3.2).
     """
+
+    Config = DenoiserConfig
 
     def __init__(self, config: DenoiserConfig | None = None):
         super().__init__()
@@ -69,13 +72,6 @@ class Denoiser(nn.Module):
         for layer in (self.modulation, self.output):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
-
-    def config_dict(self) -> dict:
-        return asdict(self.config)
-
-    @classmethod
-    def from_config(cls, config: dict) -> Denoiser:
-        return cls(DenoiserConfig(**config))
 
     def forward(self, z: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         c = self.config

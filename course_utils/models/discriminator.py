@@ -7,7 +7,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 
 class PatchDiscriminator(nn.Sequential):
-    """(B, 3, 64, 64) → (B, 1, 14, 14) scores; each looks at a patch of 22 × 22 pixels.
+    """(B, 3, 64, 64) → (B, 1, 14, 14) scores; each looks at a patch of 18 × 18 pixels.
 
     Spectral normalisation bounds the slope of every layer but the last (Miyato et al. 2018), so the hinge loss stays
     useful however well the discriminator does. The last layer is free to find the scale at which the hinge bends:

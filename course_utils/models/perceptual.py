@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_utils.datasets.attributes import ATTRIBUTES
-from course_utils.images import check_pictures
+from course_utils.images import check_input
+from course_utils.models.configured import Configured
 
 DEGRADATIONS = ("none", "blur", "noise", "pixelated", "grey", "shuffled")
 
@@ -37,13 +39,20 @@ def degrade(x: Tensor, kinds: Tensor, generator: torch.Generator) -> Tensor:
     return stack[kinds, torch.arange(len(x), device=x.device)]
 
 
-class Backbone(nn.Module):
+@dataclass(frozen=True)
+class BackboneConfig:
+    """SqueezeNet 1.1 has one size."""
+
+
+class Backbone(Configured, nn.Module):
     """SqueezeNet features with a linear head for each attribute and one for the degradation."""
 
+    Config = BackboneConfig
     side = 64
 
-    def __init__(self):
+    def __init__(self, config: BackboneConfig | None = None):
         super().__init__()
+        self.config = config or BackboneConfig()
         from torchvision.models import squeezenet1_1
 
         self.features = squeezenet1_1(weights=None).features
@@ -52,16 +61,9 @@ class Backbone(nn.Module):
         self.register_buffer("shift", torch.tensor(SHIFT).view(1, 3, 1, 1))
         self.register_buffer("scale", torch.tensor(SCALE).view(1, 3, 1, 1))
 
-    def config_dict(self) -> dict:
-        return {}
-
-    @classmethod
-    def from_config(cls, config: dict) -> Backbone:
-        return cls(**config)
-
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Pictures (B, 3, 64, 64) in [-1, 1] → logits for each attribute and for the degradation."""
-        h = self.features((check_pictures(x, "x", self.side) - self.shift) / self.scale)
+        h = self.features((check_input(x, "x", self.side) - self.shift) / self.scale)
         pooled = torch.cat([h.mean((2, 3)), h.amax((2, 3))], dim=1)
         return {name: head(pooled) for name, head in self.heads.items()}
 

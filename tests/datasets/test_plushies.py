@@ -117,14 +117,6 @@ def test_dataset_and_memory_agree_and_a_dataloader_works():
         ds[10]
 
 
-def test_batches_visit_every_picture_once_an_epoch():
-    memory = Plushies(12).in_memory()
-    seen = [b["index"] for b in memory.batches(4, torch.Generator().manual_seed(0), epochs=1)]
-    assert sorted(torch.cat(seen).tolist()) == list(range(12))
-    with pytest.raises(ValueError, match="batch_size: got 13"):
-        next(memory.batches(13, torch.Generator()))
-
-
 def test_bytes_and_floats_round_trip():
     x = torch.arange(256, dtype=torch.uint8)
     assert torch.equal(to_uint8(to_float(x)), x)

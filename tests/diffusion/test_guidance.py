@@ -61,6 +61,13 @@ def test_the_two_ends():
     )
 
 
+def test_a_negative_scale_leads_away_from_the_condition():
+    uncond, cond = ends()
+    guided = ClassifierFreeGuidance(Denoiser(), COND, -1.5)(Z, T)
+    torch.testing.assert_close(guided, torch.lerp(uncond, cond, -1.5))
+    assert bool(((guided - cond).flatten(1).norm(dim=1) > (uncond - cond).flatten(1).norm(dim=1)).all())
+
+
 def test_one_doubled_forward_in_the_order_uncond_cond():
     model = Denoiser()
     guided = ClassifierFreeGuidance(model, COND, 4.0)
@@ -92,8 +99,8 @@ def test_negative_takes_the_place_of_null():
     "w",
     [
         float("nan"),
-        -0.1,
         float("inf"),
+        -float("inf"),
         torch.tensor([1.0, 2.0, float("nan")]),
         torch.ones(2),
         torch.ones(3, 1),

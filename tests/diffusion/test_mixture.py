@@ -153,12 +153,26 @@ def test_tilted_samples_against_a_grid(w):
     mixture = three_petals(RectifiedFlow())
     line = torch.linspace(-5, 5, 401, dtype=torch.float64)
     grid = torch.cartesian_prod(line, line)
-    p = mixture.tilted_log_density(grid, 1, w).softmax(0)[:, None]
+    now = torch.zeros((), dtype=torch.float64)
+    log_tilted = mixture.log_density(grid, now) + w * mixture.class_log_posterior(grid, now)[:, 1]
+    p = log_tilted.softmax(0)[:, None]
     mean = (p * grid).sum(0)
     second = (p * (grid - mean) ** 2).sum(0)
     z = mixture.tilted_sample(20_000, 1, w, seeded(5)).double()
     torch.testing.assert_close(z.mean(0), mean, rtol=0, atol=0.02)
     torch.testing.assert_close(z.var(0), second, rtol=0.05, atol=0.01)
+
+
+def test_a_negative_scale_draws_everything_but_the_class():
+    mixture = three_petals(RectifiedFlow())
+    z = torch.randn(600, 2, generator=seeded(6))
+    now = torch.zeros(())
+    share = {}
+    for w in (0.0, -2.0):
+        drawn = SAMPLERS["euler"](mixture.model(0, w), z, time_grid(60))
+        share[w] = float((mixture.class_log_posterior(drawn, now).argmax(1) == 0).float().mean())
+    assert share[0.0] == pytest.approx(1 / 3, abs=0.06)
+    assert share[-2.0] < 0.02
 
 
 def test_autoguidance_undoes_the_blur_of_an_imperfect_model():
@@ -218,6 +232,7 @@ def test_bad_mixtures_and_arguments_are_refused():
         (lambda: mixture.tilted_sample(5, 1, float("nan")), "guidance_scale"),
         (lambda: mixture.sample(0), "n is 0"),
         (lambda: mixture.blurred(-1.0), "by is"),
+        (lambda: mixture.tilted_sample(4, 0, -1.0), "expected 0 or more"),
         (lambda: MixtureDenoiser(mixture)(z, t, torch.zeros(40, 2)), "cond has shape"),
     ]:
         with pytest.raises(ValueError, match=name):

@@ -5,7 +5,6 @@ import torch
 import torch.nn.functional as F
 
 from course_utils import losses
-from course_utils.external import official_clip
 from course_utils.models.clip import CLIP, CLIPConfig, ConvTower
 from course_utils.models.tokenizer import Tokenizer
 
@@ -63,65 +62,3 @@ def test_the_library_s_class_learns_from_our_tokens(tokenizer):
         values.append(float(loss.detach()))
     assert values[0] > 1.0
     assert values[-1] < 0.3
-
-
-# ---- published weights -------------------------------------------------------------------------------------
-
-
-def test_without_cache_and_network_there_is_none(monkeypatch):
-    asked = []
-
-    def refuse(address, timeout):
-        asked.append((address, timeout))
-        raise OSError("no network")
-
-    monkeypatch.setattr(official_clip, "_cached", lambda *names: False)
-    monkeypatch.setattr(official_clip.socket, "create_connection", refuse)
-    assert official_clip.official_clip(seconds=0.5) is None
-    assert asked == [(("huggingface.co", 443), 0.5)]
-
-
-def test_a_download_that_breaks_is_none(monkeypatch):
-    import open_clip
-
-    def broken(*names, **options):
-        raise OSError("connection reset")
-
-    monkeypatch.setattr(official_clip, "_cached", lambda *names: False)
-    monkeypatch.setattr(official_clip, "reachable", lambda **options: True)
-    monkeypatch.setattr(open_clip, "create_model_and_transforms", broken)
-    assert official_clip.official_clip() is None
-
-
-def test_cached_weights_are_used_without_a_look_at_the_network(monkeypatch, tokenizer):
-    import open_clip
-
-    def never(**options):
-        raise AssertionError("the network was asked")
-
-    class Published(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.scale = torch.nn.Parameter(torch.tensor(2.0))
-
-        def encode_text(self, tokens):
-            return self.scale * tokens.float()
-
-        def encode_image(self, batch):
-            return self.scale * batch.flatten(1)
-
-    monkeypatch.setattr(official_clip, "_cached", lambda *names: True)
-    monkeypatch.setattr(official_clip, "reachable", never)
-    made = (Published(), None, lambda image: torch.full((3, 2, 2), float(image.size[0])))
-    monkeypatch.setattr(open_clip, "create_model_and_transforms", lambda *names, **options: made)
-    monkeypatch.setattr(open_clip, "get_tokenizer", lambda name: tokenizer)
-    official = official_clip.official_clip()
-    assert not any(p.requires_grad for p in official.model.parameters())
-    pictures = [torch.zeros(3, 8, 8, dtype=torch.uint8), torch.zeros(3, 16, 16)]
-    for emb in (official.encode_text(["a bear", "a cat"]), official.encode_image(pictures)):
-        assert torch.allclose(emb.norm(dim=1), torch.ones(2))
-
-
-def test_weights_that_the_library_does_not_know_are_refused():
-    with pytest.raises(ValueError, match="weights: got 'mine' for ViT-B-32; expected one of openai"):
-        official_clip.official_clip(weights="mine")

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from course_utils.models.autoencoder import VAE, DiagonalGaussian, ToPicture
-from course_utils.models.classifier import Judge, attribute_loss
+from course_utils.models.classifier import Judge, JudgeConfig, attribute_loss
 from course_utils.models.clip import CLIP, MAX_LOGIT_SCALE
 from course_utils.models.denoiser import Denoiser, DenoiserConfig
 from course_utils.models.discriminator import PatchDiscriminator
@@ -96,7 +96,7 @@ def test_the_last_step_is_a_pixel_shuffle_until_it_has_learnt_detail():
     ],
 )
 def test_every_encoder_names_a_bad_picture(bad, message, tokenizer):
-    for see in (VAE().encode, Judge(8), CLIP(tokenizer).encode_image):
+    for see in (VAE().encode, Judge(JudgeConfig(8)), CLIP(tokenizer).encode_image):
         with pytest.raises(ValueError, match=message):
             see(bad)
 
@@ -246,7 +246,7 @@ def test_discriminator_sees_patches(pictures):
 
 
 def test_initial_losses_are_those_of_guessing(pictures):
-    judge = Judge(8)
+    judge = Judge(JudgeConfig(8))
     for head in judge.heads.values():
         nn.init.zeros_(head.weight)
         nn.init.zeros_(head.bias)
@@ -256,7 +256,7 @@ def test_initial_losses_are_those_of_guessing(pictures):
 
 
 def test_judge_gives_no_colour_to_no_accessory(pictures):
-    judge = Judge(8)
+    judge = Judge(JudgeConfig(8))
     nn.init.zeros_(judge.heads["accessory"].weight)
     with torch.no_grad():
         judge.heads["accessory"].bias.copy_(torch.tensor([9.0, 0, 0, 0, 0]))
