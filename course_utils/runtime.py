@@ -7,9 +7,13 @@ generator as an argument, so that it can be tested anywhere.
 from __future__ import annotations
 
 import os
-import socket
 import sys
+import threading
+import urllib.error
+import urllib.request
 from dataclasses import dataclass
+from functools import lru_cache
+from http.client import HTTPException
 from pathlib import Path
 
 import torch
@@ -75,13 +79,29 @@ def synchronize(on: torch.device | str | None = None) -> None:
         torch.mps.synchronize()
 
 
+@lru_cache
 def reachable(host: str, seconds: float = 2.0) -> bool:
-    """Whether a server takes a connection within `seconds`."""
-    try:
-        with socket.create_connection((host, 443), timeout=seconds):
-            return True
-    except OSError:
-        return False
+    """Whether a server answers over HTTPS, under its own certificate, within `seconds`; asked once per run.
+
+    The one deadline bounds everything: the resolver, which may never answer, each address, and the handshake. A
+    captive portal, which answers with another certificate, is no answer.
+    """
+    answered = []
+
+    def ask() -> None:
+        try:
+            request = urllib.request.Request(f"https://{host}/", method="HEAD")
+            with urllib.request.urlopen(request, timeout=seconds):
+                answered.append(True)
+        except urllib.error.HTTPError:  # the server is there, whatever it thinks of its front page
+            answered.append(True)
+        except (OSError, HTTPException):
+            pass
+
+    asking = threading.Thread(target=ask, name=f"is {host} reachable", daemon=True)
+    asking.start()
+    asking.join(seconds)
+    return bool(answered)
 
 
 def generator(seed: int, on: torch.device | str = "cpu") -> torch.Generator:
@@ -95,9 +115,13 @@ def data_dir() -> Path:
 
 
 def cache_dir() -> Path:
-    """The folder for a student's own artifacts (ignored by git). `COURSE_CACHE` moves it."""
-    asked = os.environ.get("COURSE_CACHE")
-    folder = Path(asked) if asked else data_dir().parent / ".cache"
+    """The folder for a student's own artifacts (ignored by git). `COURSE_CACHE` moves it.
+
+    A relative `COURSE_CACHE` counts from the repository's root, so that notebooks and commands, which start in
+    different folders, share one. `~` is the home folder.
+    """
+    asked = os.environ.get("COURSE_CACHE", "").strip()
+    folder = data_dir().parent / Path(asked or ".cache").expanduser()
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
