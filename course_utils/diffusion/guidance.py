@@ -59,18 +59,22 @@ class ClassifierFreeGuidance:
         return self.combine(uncond, cond)
 
 
+LARGEST = 10_000.0
 Guidance = Callable[..., ClassifierFreeGuidance]  # (denoiser, cond, guidance_scale, negative) -> the object
 
 
 def checked_scale(guidance_scale: float | Tensor, batch: int | None = None) -> Tensor:
-    """w as a tensor, () or (batch,), or a ValueError: a scale is a finite number. None allows any (B,)."""
+    """w as a tensor, () or (batch,), or a ValueError: a scale is a number from −`LARGEST` to `LARGEST`.
+
+    A batch of None allows any (B,). Far beyond the largest scale that draws anything, latents overflow.
+    """
     try:
         w = torch.as_tensor(guidance_scale, dtype=torch.float32)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"guidance_scale is {guidance_scale!r}; expected a finite number") from error
+        raise ValueError(f"guidance_scale is {guidance_scale!r}; expected a number") from error
     if w.ndim > 1 or (w.ndim == 1 and batch is not None and len(w) != batch):
         expected = "(B,)" if batch is None else f"({batch},)"
         raise ValueError(f"guidance_scale has shape {tuple(w.shape)}; expected a number or {expected}")
-    if not bool(w.isfinite().all()):
-        raise ValueError(f"guidance_scale is {guidance_scale}; expected a finite number (0: unconditional)")
+    if not bool((w.abs() <= LARGEST).all()):  # NaN is not, either
+        raise ValueError(f"guidance_scale is {guidance_scale}; expected −{LARGEST:g} to {LARGEST:g} (0: unconditional)")
     return w

@@ -14,6 +14,8 @@ from course_utils.diffusion.paths import Path, Prediction
 from course_utils.diffusion.samplers import SAMPLERS, Callback, noise_like, time_grid
 from course_utils.images import check_pictures
 
+MOST_PICTURES = 10_000  # in one batch; whoever wants more draws them in parts
+
 
 class Stopped(Exception):
     """Raised inside a sampler when its result is no longer wanted."""
@@ -51,7 +53,7 @@ class TextToPicture:
         """The conditions of reference pictures (B, 3, 64, 64) in [-1, 1]: CLIP's embeddings, (B, D)."""
         check_pictures(picture, "picture", self.clip.side)
         with torch.inference_mode():
-            embedding = self.clip.encode_image(picture.to(self.device))
+            embedding = self.clip.encode_image(picture.to(self.device, torch.float32))
         return embedding.clone()
 
     def condition(self, prompt: str = "", picture: Tensor | None = None, share: float = 0.5) -> Tensor:
@@ -70,7 +72,8 @@ class TextToPicture:
 
     def noise(self, n: int, seed: int) -> Tensor:
         """The start of n pictures, (n, C, h, w) ~ N(0, 1). Picture i's depends on seed and i alone."""
-        return noise_like(torch.empty(n, *self.latent_shape), _generators(n, seed)).to(self.device)
+        blank = torch.empty(_checked_count(n), *self.latent_shape)
+        return noise_like(blank, _generators(n, seed)).to(self.device)
 
     def generate(
         self,
@@ -99,7 +102,7 @@ class TextToPicture:
         guidance: the method, called as `guidance(denoiser, cond, guidance_scale, negative)`, where negative
             is None for ''; see `guidance_methods.methods`.
         """
-        how = _checked_settings(steps, sampler, negative)
+        how = self._settings(steps, sampler, negative)
         cond = self._conditions(prompt, n)
         w = checked_scale(guidance_scale, len(cond))
         noise, generators = self.noise(len(cond), seed), _generators(len(cond), seed, later=True)
@@ -126,7 +129,7 @@ class TextToPicture:
         """
         if not isinstance(scales, Sequence | Tensor) or len(scales) == 0:
             raise ValueError(f"scales is {scales!r}; expected a list of guidance scales, 1 or more")
-        how, rows = _checked_settings(steps, sampler, negative), len(scales)
+        how, rows = self._settings(steps, sampler, negative), len(scales)
         if isinstance(prompt, Tensor):
             cond = self._conditions(prompt, 1).expand(_checked_count(n), -1)
         else:
@@ -138,6 +141,18 @@ class TextToPicture:
             cond.repeat(rows, 1), noise, generators, w, **how, guidance=guidance, should_stop=should_stop
         )
         return None if pictures is None else pictures.unflatten(0, (rows, n))
+
+    def _settings(self, steps: int, sampler: str, negative: str) -> dict:
+        """What `_run` takes by name, checked before anything is computed."""
+        if sampler not in SAMPLERS:
+            raise ValueError(f"sampler is {sampler!r}; expected one of {', '.join(SAMPLERS)}")
+        away = None
+        if _checked_text("negative", negative).strip():
+            try:
+                away = self.embed(negative)
+            except ValueError as error:
+                raise ValueError(f"negative {error}") from None
+        return {"times": time_grid(steps), "sampler": sampler, "away": away}
 
     def _conditions(self, prompt: str | Sequence[str] | Tensor, n: int | None) -> Tensor:
         """A condition for each picture, (n, D): of texts, each embedded once, or as they were given."""
@@ -152,7 +167,7 @@ class TextToPicture:
             raise ValueError("prompt: expected finite conditions, got NaN or infinity")
         if n is not None and n != len(prompt):
             raise ValueError(f"n is {n}; expected {len(prompt)}, one picture for each condition")
-        return prompt.to(self.device)
+        return prompt.to(self.denoiser.null)
 
     def _run(
         self,
@@ -161,15 +176,14 @@ class TextToPicture:
         generators: list[torch.Generator],
         guidance_scale: Tensor,
         *,
-        steps: int,
+        times: Tensor,
         sampler: str,
-        negative: str,
+        away: Tensor | None,
         guidance: Guidance,
         callback: Callback | None = None,
         should_stop: Callable[[], bool] | None = None,
     ) -> Tensor | None:
         """Conditions (n, D), noise (n, C, h, w), a generator and a w for each -> pictures; all was checked before."""
-        away = self.embed(negative) if negative.strip() else None
         with torch.inference_mode():
             guided = guidance(self.denoiser, cond, guidance_scale, away)
 
@@ -179,7 +193,7 @@ class TextToPicture:
                 return self.path.from_velocity(guided(z, t), z, t)
 
             try:
-                z = SAMPLERS[sampler](model, noise, time_grid(steps), generators, callback)
+                z = SAMPLERS[sampler](model, noise, times, generators, callback)
             except Stopped:
                 return None
             pictures = self.vae.to_picture(z)
@@ -197,14 +211,6 @@ def _generators(n: int, seed: int, later: bool = False) -> list[torch.Generator]
     return [torch.Generator().manual_seed((first + i) % 2**63) for i in range(n)]
 
 
-def _checked_settings(steps: int, sampler: str, negative: str) -> dict:
-    """What `_run` takes by name, checked before anything is computed."""
-    time_grid(steps)
-    if sampler not in SAMPLERS:
-        raise ValueError(f"sampler is {sampler!r}; expected one of {', '.join(SAMPLERS)}")
-    return {"steps": steps, "sampler": sampler, "negative": _checked_text("negative", negative)}
-
-
 def _one_for_each(prompt: str | Sequence[str], n: int | None) -> list[str]:
     """A prompt for each picture: one prompt n (or 4) times, or the list as it is."""
     if isinstance(prompt, str):
@@ -217,8 +223,8 @@ def _one_for_each(prompt: str | Sequence[str], n: int | None) -> list[str]:
 
 
 def _checked_count(n: int) -> int:
-    if not isinstance(n, Integral) or isinstance(n, bool) or n < 1:
-        raise ValueError(f"n is {n!r}; expected a whole number, 1 or more")
+    if not isinstance(n, Integral) or isinstance(n, bool) or not 1 <= n <= MOST_PICTURES:
+        raise ValueError(f"n is {n!r}; expected a whole number from 1 to {MOST_PICTURES:,}")
     return int(n)
 
 

@@ -101,6 +101,8 @@ def test_negative_takes_the_place_of_null():
         float("nan"),
         float("inf"),
         -float("inf"),
+        1e30,
+        -10_001.0,
         torch.tensor([1.0, 2.0, float("nan")]),
         torch.ones(2),
         torch.ones(3, 1),

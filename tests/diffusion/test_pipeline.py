@@ -278,3 +278,27 @@ def test_interval_asks_less_and_autoguidance_takes_no_negative(pipeline):
     auto = methods(pipeline.path, time_grid(2), weak=pipeline.denoiser)["autoguidance"]
     with pytest.raises(ValueError, match="negative"):
         pipeline.generate("a bear", 2, 8.0, steps=2, negative="a hat", guidance=auto)
+
+
+def test_too_long_a_negative_prompt_is_named_so(pipeline):
+    with pytest.raises(ValueError, match="^negative "):
+        pipeline.generate("a bear", negative="a text of more than twenty letters")
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_conditions_and_pictures_of_another_precision_are_taken(pipeline, dtype):
+    cond = pipeline.condition("a bear")
+    drawn = pipeline.generate(cond.to(dtype), steps=2)
+    torch.testing.assert_close(drawn, pipeline.generate(cond.to(dtype).float(), steps=2))
+    seen = pipeline.embed_picture(picture(0).to(dtype))
+    torch.testing.assert_close(seen, pipeline.embed_picture(picture(0).to(dtype).float()))
+
+
+def test_more_pictures_than_a_batch_can_hold_are_refused_at_once(pipeline):
+    for call in (
+        lambda: pipeline.generate("a bear", n=10**6),
+        lambda: pipeline.strip("a bear", [1.0], n=10**6),
+        lambda: pipeline.noise(10**9, 0),
+    ):
+        with pytest.raises(ValueError, match="n is 1000000.*from 1 to 10,000"):
+            call()
