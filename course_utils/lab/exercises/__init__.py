@@ -1,1 +1,1 @@
-"""The exercises: one module per subject, and how an answer is checked."""
+"""The exercises, one module per subject, and how an answer is checked (`checking`)."""

@@ -1,14 +1,16 @@
 """How an exercise is checked: one calm line, and the notebook always goes on.
 
-    cfg_combine = exercises_07.cfg_combine(cfg_combine)
+    from course_utils.lab.exercises import classifier_free_guidance as check
 
-An `Exercise` is called with the student's function. It prints a verdict and returns the student's function if
-it is right, else the course's own version, so that Run All works whatever stands in the cell. The exercises
-themselves live in one file a notebook (`exercises_07`, ...).
+    cfg_combine = check.cfg_combine(cfg_combine)
+
+Every exercise is the course's own version of a function, decorated with `exercise`, in the module of its subject.
+The name then stands for an `Exercise`. Called with the student's function, it prints a verdict and returns that
+function if it is right, or else the course's own version, so that Run All works whatever stands in the cell.
 
 A check compares what the student's function answers with an independent answer: a closed form, a library,
-finite differences. A hint for one particular mistake comes from a `Mistake`, the formula that
-someone who makes it would write: if the answers agree, that is the mistake.
+finite differences. The hint for a particular mistake comes from a `Mistake`, which is the formula that someone
+who makes it would write. If the answers agree, that is the mistake.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -47,10 +50,15 @@ class Case:
 
 @dataclass(frozen=True)
 class Mistake:
-    """A wrong formula that people do write, and the hint that helps. Called with a case's inputs."""
+    """A wrong formula that people do write, and the hint that helps. It takes the same inputs as the exercise."""
 
-    answer: Callable[..., Tensor]
+    answer: Callable[..., Any]
     hint: str
+
+
+def noise(*shape: int, seed: int) -> Tensor:
+    """Standard normal numbers, the same ones on every call, without a trace in the global random state."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def _placeholder():
@@ -73,7 +81,7 @@ def _where(error: Exception, function: Callable) -> str:
 
 
 class Attempt:
-    """The student's function, called with copies of its inputs; what it does wrong comes out as `Wrong`.
+    """The student's function, called with copies of its inputs. What it does wrong is raised as `Wrong`.
 
     `on_error` maps a word in an exception's message to a hint, for mistakes that stop the function.
     """
@@ -106,24 +114,33 @@ class Attempt:
         return answer
 
 
-@dataclass(frozen=True)
-class Exercise:
-    """A named check. Called with a function, it prints one verdict and returns the function to use.
+Check = Callable[[Attempt], None]
+"""Calls the attempt as it would call the function, and raises `Wrong` unless all is right."""
 
-    `course`: the course's own version. `check(attempt)` raises `Wrong` or returns; it calls `attempt` as it
-    would call the function. `on_error`: see `Attempt`.
+
+@dataclass(eq=False)
+class Exercise:
+    """The checks of one function. Called with the student's, it prints one verdict and returns the one to use.
+
+    `course` is the course's own version, whose name and docstring are the exercise's. The `checks` are made in
+    order, up to the first that fails. `mistakes` are all those that have a hint. For `on_error` see `Attempt`.
     """
 
-    name: str
     course: Callable
-    check: Callable[[Attempt], None]
+    checks: Sequence[Check]
+    mistakes: Sequence[Mistake] = ()
     on_error: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self):
+        self.name, self.__doc__ = self.course.__name__, self.course.__doc__
 
     def __call__(self, student: Callable) -> Callable:
         try:
             if not callable(student):
                 raise Wrong(f"expected a function, got {type(student).__name__}")
-            self.check(Attempt(student, self.on_error))
+            attempt = Attempt(student, self.on_error)
+            for check in self.checks:
+                check(attempt)
         except NotAttempted:
             print(f"○ {self.name}: not attempted yet. {GOES_ON}")
         except Wrong as wrong:
@@ -137,28 +154,63 @@ class Exercise:
         return self.course
 
 
-def formula(
-    cases: Sequence[Case], mistakes: Sequence[Mistake], hint: str = "", tolerance: float = 1e-4
-) -> Callable[[Attempt], None]:
+def exercise(
+    *,
+    cases: Callable[[], Sequence[Case]] | None = None,
+    mistakes: Sequence[Mistake] = (),
+    hint: str = "",
+    tolerance: float = 1e-4,
+    check: Check | None = None,
+    after: Check | None = None,
+    on_error: Mapping[str, str] | None = None,
+) -> Callable[[Callable], Exercise]:
+    """Makes an `Exercise` of the course's own version of a function.
+
+    For a formula give `cases`, a function that makes them, with `mistakes`, `hint` and `tolerance` (see `Formula`).
+    A freer `check` comes before the cases, or replaces them; it looks through the `mistakes` itself (see `hint_for`).
+    A check that makes sense only for right answers comes `after` the cases.
+    """
+    formula = None if cases is None else Formula(cases, mistakes, hint, tolerance)
+    checks = [c for c in (check, formula, after) if c is not None]
+    return lambda course: Exercise(course, checks, mistakes, on_error or {})
+
+
+@dataclass(frozen=True)
+class Formula:
     """A check of a formula: its answers to all cases, and the hint of a mistake that explains all of them.
 
-    `hint` is for answers that no mistake explains. `tolerance` is relative to the size of the right answer.
+    The cases are made when they are first needed. `hint` is for answers that no mistake explains. `tolerance` is
+    relative to the size of the right answer.
     """
 
-    def check(attempt: Attempt) -> None:
-        answers = [as_tensor(attempt(*case.inputs), case) for case in cases]
-        wrong = [not _close(a, case.expected, tolerance) for a, case in zip(answers, cases, strict=True)]
-        if not any(wrong):
-            return
-        known = (
-            mistake.hint
-            for mistake in mistakes
-            if all(_close(a, mistake.answer(*case.inputs), tolerance) for a, case in zip(answers, cases, strict=True))
-        )
-        first = wrong.index(True)
-        raise Wrong(difference(answers[first], cases[first], tolerance), next(known, hint))
+    make_cases: Callable[[], Sequence[Case]]
+    mistakes: Sequence[Mistake] = ()
+    hint: str = ""
+    tolerance: float = 1e-4
 
-    return check
+    @cached_property
+    def cases(self) -> Sequence[Case]:
+        with torch.enable_grad():  # Some right answers come from autograd, whatever the notebook has switched off.
+            return self.make_cases()
+
+    def __call__(self, attempt: Attempt) -> None:
+        answers = [as_tensor(attempt(*case.inputs), case) for case in self.cases]
+        for answer, case in zip(answers, self.cases, strict=True):
+            if not self._close(answer, case.expected):
+                hint = hint_for(self.mistakes, lambda mistake: self._explains(mistake, answers), self.hint)
+                raise Wrong(difference(answer, case, self.tolerance), hint)
+
+    def _explains(self, mistake: Mistake, answers: list[Tensor]) -> bool:
+        return all(self._close(a, mistake.answer(*c.inputs)) for a, c in zip(answers, self.cases, strict=True))
+
+    def _close(self, a: Tensor, b: Any) -> bool:
+        b = _float64(torch.as_tensor(b))
+        return a.shape == b.shape and torch.allclose(a, b, rtol=self.tolerance, atol=self.tolerance)
+
+
+def hint_for(mistakes: Sequence[Mistake], explains: Callable[[Mistake], bool], otherwise: str = "") -> str:
+    """The hint of the first mistake that explains the answer."""
+    return next((mistake.hint for mistake in mistakes if explains(mistake)), otherwise)
 
 
 def as_tensor(answer: Any, case: Case) -> Tensor:
@@ -176,7 +228,7 @@ def as_tensor(answer: Any, case: Case) -> Tensor:
             f"{case.words}: expected shape {shape}, got {came}",
             "was something summed, joined or broadcast along the wrong axis?",
         )
-    return answer.detach().to("cpu", torch.float64)
+    return _float64(answer)
 
 
 def difference(answer: Tensor, case: Case, tolerance: float) -> str:
@@ -189,6 +241,6 @@ def difference(answer: Tensor, case: Case, tolerance: float) -> str:
     return f"{case.words}: expected {expected.flatten()[i]:.4g}, got {answer.flatten()[i]:.4g}"
 
 
-def _close(a: Tensor, b: Tensor, tolerance: float) -> bool:
-    b = torch.as_tensor(b).detach().to("cpu", torch.float64)
-    return a.shape == b.shape and torch.allclose(a, b, rtol=tolerance, atol=tolerance)
+def _float64(x: Tensor) -> Tensor:
+    """On the CPU first, since Apple's MPS has no float64."""
+    return x.detach().cpu().double()

@@ -1,22 +1,11 @@
-"""The exercises of notebook 07, classifier-free guidance. See `exercises` for how a check works."""
+"""Classifier-free guidance: condition dropout, the CFG line in both conventions, and what hides in the difference."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from course_utils.lab.exercises.checking import Attempt, Case, Exercise, Mistake, Wrong, formula
-
-
-def _noise(*shape: int, seed: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-# ---- the CFG line ----
-
-
-def _cfg_combine(eps_uncond: Tensor, eps_cond: Tensor, guidance_scale: float) -> Tensor:
-    return eps_uncond + guidance_scale * (eps_cond - eps_uncond)
+from course_utils.lab.exercises.checking import Attempt, Case, Mistake, Wrong, exercise, noise
 
 
 def _guided_cases(first: str, second: str) -> list[Case]:
@@ -25,59 +14,46 @@ def _guided_cases(first: str, second: str) -> list[Case]:
     The first pair is constant, so that a wrong answer can be followed in one's head.
     """
     plain = torch.full((1, 2, 2, 2), 1.0), torch.full((1, 2, 2, 2), 3.0)
-    random = _noise(2, 4, 3, 3, seed=0), _noise(2, 4, 3, 3, seed=1)
+    random = noise(2, 4, 3, 3, seed=0), noise(2, 4, 3, 3, seed=1)
     told = Case((*plain, 3.0), torch.lerp(*plain, 3.0), f"with {first} = 1, {second} = 3 and w = 3")
     return [told, *(Case((*random, w), torch.lerp(*random, w), f"at w = {w:g}") for w in (0.0, 1.0, 7.5))]
 
 
-cfg_combine = Exercise(
-    name="cfg_combine",
-    course=_cfg_combine,
-    check=formula(
-        _guided_cases("eps_uncond", "eps_cond"),
-        [
-            Mistake(
-                lambda u, c, w: u + w * (u - c),
-                "the sign of the difference: guidance walks from the unconditional prediction *towards* the "
-                "conditional one, so the difference is eps_cond − eps_uncond.",
-            ),
-            Mistake(
-                lambda u, c, w: c + w * (u - c),
-                "the two predictions are swapped: w = 0 must give eps_uncond, w = 1 must give eps_cond.",
-            ),
-            Mistake(
-                lambda u, c, w: u + (c - u) + 0 * w,
-                "guidance_scale is missing: the difference is multiplied by it.",
-            ),
-            Mistake(
-                lambda u, c, w: w * (c - u),
-                "the starting point is missing: add w times the difference to eps_uncond.",
-            ),
-            Mistake(
-                lambda u, c, w: c + w * (c - u),
-                "this is the 1 + w convention: it starts at eps_cond, so w = 0 is conditional. In the "
-                "lecture's convention w = 0 gives eps_uncond.",
-            ),
-            Mistake(
-                lambda u, c, w: u + w * c,
-                "the whole conditional prediction was added: w scales its *difference* from eps_uncond.",
-            ),
-            Mistake(
-                lambda u, c, w: w * u + (1 - w) * c,
-                "the weights are swapped: eps_cond takes w, eps_uncond takes 1 − w.",
-            ),
-        ],
-        hint="start at eps_uncond and go w times the way to eps_cond: w = 0 stays, w = 1 arrives.",
-    ),
+@exercise(
+    cases=lambda: _guided_cases("eps_uncond", "eps_cond"),
+    mistakes=[
+        Mistake(
+            lambda u, c, w: u + w * (u - c),
+            "the sign of the difference: guidance walks from the unconditional prediction *towards* the "
+            "conditional one, so the difference is eps_cond − eps_uncond.",
+        ),
+        Mistake(
+            lambda u, c, w: c + w * (u - c),
+            "the two predictions are swapped: w = 0 must give eps_uncond, w = 1 must give eps_cond.",
+        ),
+        Mistake(
+            lambda u, c, w: u + (c - u) + 0 * w,
+            "guidance_scale is missing: the difference is multiplied by it.",
+        ),
+        Mistake(
+            lambda u, c, w: w * (c - u),
+            "the starting point is missing: add w times the difference to eps_uncond.",
+        ),
+        Mistake(
+            lambda u, c, w: c + w * (c - u),
+            "this is the 1 + w convention: it starts at eps_cond, so w = 0 is conditional. In the "
+            "lecture's convention w = 0 gives eps_uncond.",
+        ),
+        Mistake(
+            lambda u, c, w: u + w * c,
+            "the whole conditional prediction was added: w scales its *difference* from eps_uncond.",
+        ),
+    ],
+    hint="start at eps_uncond and go w times the way to eps_cond: w = 0 stays, w = 1 arrives.",
 )
-
-
-# ---- condition dropout ----
-
-
-def _drop_condition(cond: Tensor, null: Tensor, p: float, generator: torch.Generator) -> Tensor:
-    dropped = torch.rand(len(cond), generator=generator) < p
-    return torch.where(dropped[:, None].to(cond.device), null, cond)
+def cfg_combine(eps_uncond: Tensor, eps_cond: Tensor, guidance_scale: float) -> Tensor:
+    """Two noise predictions (B, ...) and the scale w → the guided one. w = 0: unconditional, w = 1: conditional."""
+    return eps_uncond + guidance_scale * (eps_cond - eps_uncond)
 
 
 _ROWS, _WIDTH, _P = 2000, 6, 0.2
@@ -85,7 +61,7 @@ _GENERATOR_HINT = "draw with the generator that is passed in: torch.rand(len(con
 
 
 def _check_drop_condition(attempt: Attempt) -> None:
-    cond, null = _noise(_ROWS, _WIDTH, seed=2), torch.full((_WIDTH,), 9.0)
+    cond, null = noise(_ROWS, _WIDTH, seed=2), torch.full((_WIDTH,), 9.0)
 
     def call(generator: torch.Generator, p: float = _P, rows: int = _ROWS) -> Tensor:
         case = Case((), cond[:rows], f"{rows} rows and p = {p:g}")
@@ -98,7 +74,7 @@ def _check_drop_condition(attempt: Attempt) -> None:
             )
         return _same_shape(answer, case)
 
-    # The outer generator's state must not matter, the one that is passed must.
+    # The state of the global generator must not matter. That of the one passed in must.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         g = torch.Generator().manual_seed(5)
@@ -132,7 +108,7 @@ def _same_shape(answer: object, case: Case) -> Tensor:
     if answer.shape != case.expected.shape:
         raise Wrong(
             f"{case.words}: expected shape {tuple(case.expected.shape)}, got {tuple(answer.shape)}",
-            "the mask has one entry a row; mask[:, None] makes it (B, 1), which spreads along the row.",
+            "the mask has one entry per row; mask[:, None] makes it (B, 1), which spreads along the row.",
         )
     return answer.detach()
 
@@ -147,7 +123,7 @@ def _check_rows(answer: Tensor, cond: Tensor, null: Tensor, kept: Tensor, nulled
     if bool(per_element[strange].all()):
         raise Wrong(
             what,
-            "single numbers were replaced: a condition goes as a whole. Draw *one* number a row, not (B, D).",
+            "single numbers were replaced: a condition goes as a whole. Draw *one* number per row, not (B, D).",
         )
     zero = (answer == 0).all(1)
     if bool((zero | kept)[strange].all()):
@@ -160,11 +136,11 @@ def _check_rows(answer: Tensor, cond: Tensor, null: Tensor, kept: Tensor, nulled
 
 
 def _check_share(share: float, together: bool) -> None:
-    """Dropped at rate p, row by row. With 2,000 rows the share is within 0.05 of p but once in 10⁷."""
+    """Rows are dropped at rate p, one by one. Among 2,000 the share is off by 0.05 about once in 10⁷ checks."""
     if together and 0 < share < 1:
         raise Wrong(
             "in small batches it is all rows or none",
-            "one draw decided for the whole batch: draw one number a row, so that a step sees both kinds.",
+            "one draw decided for the whole batch: draw one number per row, so that a step sees both kinds.",
         )
     if abs(share - _P) < 0.05:
         return
@@ -175,7 +151,7 @@ def _check_share(share: float, together: bool) -> None:
 
 
 def _check_gradient(attempt: Attempt, cond: Tensor, null: Tensor) -> None:
-    """d(sum)/d(null) is the number of dropped rows, by hand: null is learned where it is put in."""
+    """By hand, d(sum)/d(null) is the number of dropped rows, since null is learned where it is put in."""
     learned = null.clone().requires_grad_()
     answer = attempt(cond, learned, _P, torch.Generator().manual_seed(5))
     dropped = float((answer.detach() == null).all(1).sum())
@@ -188,25 +164,19 @@ def _check_gradient(attempt: Attempt, cond: Tensor, null: Tensor) -> None:
         )
 
 
-drop_condition = Exercise(
-    name="drop_condition",
-    course=_drop_condition,
+@exercise(
     check=_check_drop_condition,
     on_error={
         "must match the size": "the mask is (B,), cond is (B, D): mask[:, None] makes it (B, 1), which fits.",
     },
 )
+def drop_condition(cond: Tensor, null: Tensor, p: float, generator: torch.Generator) -> Tensor:
+    """cond (B, D), null (D,), 0 ≤ p ≤ 1 → (B, D): each row replaced by null with probability p.
 
-
-# ---- the 1 + w convention ----
-
-
-def _cfg_one_plus_w(eps_uncond: Tensor, eps_cond: Tensor, w_prime: float) -> Tensor:
-    return (1 + w_prime) * eps_cond - w_prime * eps_uncond
-
-
-def _w_from_w_prime(w_prime: float) -> float:
-    return 1 + w_prime
+    Ho and Salimans 2022, algorithm 1.
+    """
+    dropped = torch.rand(len(cond), generator=generator) < p
+    return torch.where(dropped[:, None].to(cond.device), null, cond)
 
 
 def _one_plus_w_cases() -> list[Case]:
@@ -218,107 +188,93 @@ def _one_plus_w_cases() -> list[Case]:
     ]
 
 
-cfg_one_plus_w = Exercise(
-    name="cfg_one_plus_w",
-    course=_cfg_one_plus_w,
-    check=formula(
-        _one_plus_w_cases(),
-        [
-            Mistake(
-                lambda u, c, w: (1 + w) * c + w * u,
-                "the sign of the second term: the weights 1 + w' and −w' add up to 1.",
-            ),
-            Mistake(
-                lambda u, c, w: (1 + w) * u - w * c,
-                "the two predictions are swapped: it is eps_cond that takes 1 + w'.",
-            ),
-            Mistake(
-                lambda u, c, w: u + w * (c - u),
-                "this is the lecture's convention, where the scale is w. Here w' = 0 is already conditional.",
-            ),
-            Mistake(
-                lambda u, c, w: w * c - (1 + w) * u,
-                "the weights are at the wrong predictions: eps_cond takes 1 + w', eps_uncond takes −w'.",
-            ),
-            Mistake(
-                lambda u, c, w: (1 + w) * c - u,
-                "eps_uncond has a weight too: −w'. Together the weights must add up to 1.",
-            ),
-            Mistake(
-                lambda u, c, w: (1 + w) * (c - u),
-                "the starting point is missing: this is only the step that is added to eps_uncond.",
-            ),
-        ],
-        hint="eps_cond takes the weight 1 + w', eps_uncond takes −w'. w' = 0 gives eps_cond.",
-    ),
+@exercise(
+    cases=_one_plus_w_cases,
+    mistakes=[
+        Mistake(
+            lambda u, c, w: (1 + w) * c + w * u,
+            "the sign of the second term: the weights 1 + w' and −w' add up to 1.",
+        ),
+        Mistake(
+            lambda u, c, w: (1 + w) * u - w * c,
+            "the two predictions are swapped: it is eps_cond that takes 1 + w'.",
+        ),
+        Mistake(
+            lambda u, c, w: u + w * (c - u),
+            "this is the lecture's convention, where the scale is w. Here w' = 0 is already conditional.",
+        ),
+        Mistake(
+            lambda u, c, w: w * c - (1 + w) * u,
+            "the weights are at the wrong predictions: eps_cond takes 1 + w', eps_uncond takes −w'.",
+        ),
+        Mistake(
+            lambda u, c, w: (1 + w) * c - u,
+            "eps_uncond has a weight too: −w'. Together the weights must add up to 1.",
+        ),
+        Mistake(
+            lambda u, c, w: (1 + w) * (c - u),
+            "the starting point is missing: this is only the step that is added to eps_uncond.",
+        ),
+    ],
+    hint="eps_cond takes the weight 1 + w', eps_uncond takes −w'. w' = 0 gives eps_cond.",
 )
+def cfg_one_plus_w(eps_uncond: Tensor, eps_cond: Tensor, w_prime: float) -> Tensor:
+    """Two noise predictions (B, ...) and the scale w' ≥ -1 → (1 + w') ε_c − w' ε_u.
 
-w_from_w_prime = Exercise(
-    name="w_from_w_prime",
-    course=_w_from_w_prime,
-    check=formula(
-        # By hand: w' = 0 is conditional, which the lecture calls w = 1; w' = -1 is unconditional, its w = 0.
-        [
-            Case((w_prime,), torch.tensor(w), f"for w' = {w_prime:g}")
-            for w_prime, w in ((2.0, 3.0), (0.0, 1.0), (-1.0, 0.0), (6.5, 7.5))
-        ],
-        [
-            Mistake(lambda w: torch.tensor(w), "w' = 0 means conditional, and the lecture calls that w = 1."),
-            Mistake(lambda w: torch.tensor(w - 1), "the other way round: this makes w' from w."),
-            Mistake(lambda w: torch.tensor(1 - w), "the sign: more w' is more w."),
-        ],
-        hint="compare the weights of eps_cond in the two lines: w in one, 1 + w' in the other.",
-    ),
+    Ho and Salimans 2022, equation 6.
+    """
+    return (1 + w_prime) * eps_cond - w_prime * eps_uncond
+
+
+@exercise(
+    cases=lambda: [
+        Case((w_prime,), torch.tensor(w), f"for w' = {w_prime:g}")
+        for w_prime, w in ((2.0, 3.0), (0.0, 1.0), (-1.0, 0.0), (6.5, 7.5))
+    ],
+    mistakes=[
+        Mistake(lambda w: w, "w' = 0 means conditional, and the lecture calls that w = 1."),
+        Mistake(lambda w: w - 1, "the other way round: this makes w' from w."),
+        Mistake(lambda w: 1 - w, "the sign: more w' is more w."),
+    ],
+    hint="compare the weights of eps_cond in the two lines: w in one, 1 + w' in the other.",
 )
+def w_from_w_prime(w_prime: float) -> float:
+    """The scale w' of `cfg_one_plus_w` → the w of `cfg_combine` that gives the same prediction."""
+    return 1 + w_prime
 
 
-# ---- negative prompts ----
-
-
-def _negative_prompt(eps_neg: Tensor, eps_cond: Tensor, w: float) -> Tensor:
-    return eps_neg + w * (eps_cond - eps_neg)
-
-
-negative_prompt = Exercise(
-    name="negative_prompt",
-    course=_negative_prompt,
-    check=formula(
-        _guided_cases("eps_neg", "eps_cond"),
-        [
-            Mistake(
-                lambda n, c, w: n + w * (n - c),
-                "the sign: this walks towards what should be avoided. The difference is eps_cond − eps_neg.",
-            ),
-            Mistake(
-                lambda n, c, w: c + w * (n - c),
-                "the two are swapped: w = 1 would give the negative prompt's picture.",
-            ),
-            Mistake(
-                lambda n, c, w: c - w * n,
-                "the negative prediction was subtracted whole: what is scaled by w is the difference "
-                "eps_cond − eps_neg, and it is added to eps_neg.",
-            ),
-            Mistake(
-                lambda n, c, w: c + w * (c - n),
-                "this starts at eps_cond (the 1 + w convention): in the lecture's line the start is what "
-                "guidance walks away from, here eps_neg.",
-            ),
-            Mistake(
-                lambda n, c, w: w * (c - n),
-                "the starting point is missing: add the scaled difference to eps_neg.",
-            ),
-        ],
-        hint="take the CFG line and write eps_neg wherever eps_uncond stood: only eps_neg, eps_cond and w.",
-    ),
+@exercise(
+    cases=lambda: _guided_cases("eps_neg", "eps_cond"),
+    mistakes=[
+        Mistake(
+            lambda n, c, w: n + w * (n - c),
+            "the sign: this walks towards what should be avoided. The difference is eps_cond − eps_neg.",
+        ),
+        Mistake(
+            lambda n, c, w: c + w * (n - c),
+            "the two are swapped: w = 1 would give the negative prompt's picture.",
+        ),
+        Mistake(
+            lambda n, c, w: c - w * n,
+            "the negative prediction was subtracted whole: what is scaled by w is the difference "
+            "eps_cond − eps_neg, and it is added to eps_neg.",
+        ),
+        Mistake(
+            lambda n, c, w: c + w * (c - n),
+            "this starts at eps_cond (the 1 + w convention): in the lecture's line the start is what "
+            "guidance walks away from, here eps_neg.",
+        ),
+        Mistake(
+            lambda n, c, w: w * (c - n),
+            "the starting point is missing: add the scaled difference to eps_neg.",
+        ),
+    ],
+    hint="take the CFG line and write eps_neg wherever eps_uncond stood: only eps_neg, eps_cond and w.",
     on_error={"eps_u": "there is no eps_uncond here: eps_neg takes its place, in both spots."},
 )
-
-
-# ---- the classifier that hides in the difference ----
-
-
-def _implicit_score(eps_uncond: Tensor, eps_cond: Tensor, sigma_t: Tensor) -> Tensor:
-    return -(eps_cond - eps_uncond) / sigma_t
+def negative_prompt(eps_neg: Tensor, eps_cond: Tensor, w: float) -> Tensor:
+    """Noise predictions (B, ...) for a negative prompt and for a prompt, and the scale w → the guided one."""
+    return eps_neg + w * (eps_cond - eps_neg)
 
 
 def _implicit_score_cases(step: float = 1e-4) -> list[Case]:
@@ -339,7 +295,7 @@ def _implicit_score_cases(step: float = 1e-4) -> list[Case]:
             squares = (z[:, None] - alpha * means).square().sum(-1)
             return (prior - squares / (2 * variance)).log_softmax(1)  # (N, 2)
 
-        z = _noise(5, 2, seed=7).double()
+        z = noise(5, 2, seed=7).double()
         shifts = step * torch.eye(2, dtype=torch.float64)
         gradient = torch.stack(
             [(log_posterior(z + d)[:, 0] - log_posterior(z - d)[:, 0]) / (2 * step) for d in shifts], dim=1
@@ -351,32 +307,31 @@ def _implicit_score_cases(step: float = 1e-4) -> list[Case]:
     return cases
 
 
-implicit_score = Exercise(
-    name="implicit_score",
-    course=_implicit_score,
-    check=formula(
-        _implicit_score_cases(),
-        [
-            Mistake(
-                lambda u, c, s: (c - u) / s,
-                "the sign: the score is −ε / σ_t, noise points *away* from the data.",
-            ),
-            Mistake(
-                lambda u, c, s: -(c - u),
-                "1/σ_t is missing: ε has unit size at every t, the score is −ε / σ_t.",
-            ),
-            Mistake(
-                lambda u, c, s: c - u,
-                "both the sign and 1/σ_t are missing: the score is −ε / σ_t.",
-            ),
-            Mistake(lambda u, c, s: -(c - u) * s, "σ_t divides: the score is −ε / σ_t."),
-            Mistake(lambda u, c, s: -(c - u) / s**2, "once is enough: ε / σ_t, not ε / σ_t²."),
-            Mistake(
-                lambda u, c, s: -c / s,
-                "this is the score of p(z_t | y): by Bayes the score of p(z_t) is subtracted from it.",
-            ),
-        ],
-        hint="Bayes: ∇ log p(y | z_t) = ∇ log p(z_t | y) − ∇ log p(z_t), and each score is −ε / σ_t.",
-        tolerance=1e-3,
-    ),
+@exercise(
+    cases=_implicit_score_cases,
+    mistakes=[
+        Mistake(
+            lambda u, c, s: (c - u) / s,
+            "the sign: the score is −ε / σ_t, noise points *away* from the data.",
+        ),
+        Mistake(
+            lambda u, c, s: -(c - u),
+            "1/σ_t is missing: ε has unit size at every t, the score is −ε / σ_t.",
+        ),
+        Mistake(
+            lambda u, c, s: c - u,
+            "both the sign and 1/σ_t are missing: the score is −ε / σ_t.",
+        ),
+        Mistake(lambda u, c, s: -(c - u) * s, "σ_t divides: the score is −ε / σ_t."),
+        Mistake(lambda u, c, s: -(c - u) / s**2, "once is enough: ε / σ_t, not ε / σ_t²."),
+        Mistake(
+            lambda u, c, s: -c / s,
+            "this is the score of p(z_t | y): by Bayes the score of p(z_t) is subtracted from it.",
+        ),
+    ],
+    hint="Bayes: ∇ log p(y | z_t) = ∇ log p(z_t | y) − ∇ log p(z_t), and each score is −ε / σ_t.",
+    tolerance=1e-3,
 )
+def implicit_score(eps_uncond: Tensor, eps_cond: Tensor, sigma_t: Tensor) -> Tensor:
+    """Noise predictions (B, ...) without and with a condition y, and σ_t > 0 → ∇ log p(y | z_t), (B, ...)."""
+    return -(eps_cond - eps_uncond) / sigma_t

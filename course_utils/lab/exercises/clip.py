@@ -1,4 +1,4 @@
-"""The exercises of notebook 05, CLIP. See `exercises` for how a check works."""
+"""CLIP: similarities, the symmetric loss and its scale, recall, and zero-shot classes."""
 
 from __future__ import annotations
 
@@ -8,27 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from course_utils.lab.exercises.checking import (
-    Attempt,
-    Case,
-    Exercise,
-    Mistake,
-    Wrong,
-    as_tensor,
-    difference,
-    formula,
-)
-
-
-def _noise(*shape: int, seed: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-# ---- the similarity matrix ----
-
-
-def _similarity(image_features: Tensor, text_features: Tensor) -> Tensor:
-    return F.normalize(image_features, dim=-1) @ F.normalize(text_features, dim=-1).T
+from course_utils.lab.exercises.checking import Attempt, Case, Mistake, Wrong, as_tensor, difference, exercise, noise
 
 
 def _similarity_cases() -> list[Case]:
@@ -38,7 +18,7 @@ def _similarity_cases() -> list[Case]:
         torch.tensor([[1.0, 0.0], [0.0, 3.0], [-3.0, 4.0]]),
     )
     expected = torch.tensor([[0.6, 0.8, 0.28], [1.0, 0.0, -0.6]])
-    a, b = _noise(5, 4, seed=0) * torch.tensor([[0.1], [1.0], [5.0], [20.0], [2.0]]), _noise(3, 4, seed=1) + 1
+    a, b = noise(5, 4, seed=0) * torch.tensor([[0.1], [1.0], [5.0], [20.0], [2.0]]), noise(3, 4, seed=1) + 1
     pairs = F.cosine_similarity(a[:, None].double(), b[None].double(), dim=-1)
     return [
         Case(by_hand, expected, "for pictures (3, 4), (2, 0) and texts (1, 0), (0, 3), (−3, 4)"),
@@ -46,59 +26,52 @@ def _similarity_cases() -> list[Case]:
     ]
 
 
-similarity = Exercise(
-    name="similarity",
-    course=_similarity,
-    check=formula(
-        _similarity_cases(),
-        [
-            Mistake(
-                lambda a, b: a @ b.T,
-                "the vectors keep their own lengths: divide each by its length first, so that only directions count.",
-            ),
-            Mistake(
-                lambda a, b: F.normalize(a, dim=0) @ F.normalize(b, dim=0).T,
-                "normalised along the batch (dim=0): it is each *row* that gets length 1, dim=-1.",
-            ),
-            Mistake(
-                lambda a, b: F.normalize(a, dim=-1) @ b.T,
-                "only the pictures were normalised: texts get length 1, too.",
-            ),
-            Mistake(
-                lambda a, b: a @ F.normalize(b, dim=-1).T,
-                "only the texts were normalised: pictures get length 1, too.",
-            ),
-            Mistake(
-                lambda a, b: (a / a.norm()) @ (b / b.norm()).T,
-                "divided by the length of the whole matrix: each row has its own, .norm(dim=-1, keepdim=True).",
-            ),
-            Mistake(
-                lambda a, b: (F.normalize(a, dim=-1) @ F.normalize(b, dim=-1).T).softmax(-1),
-                "no softmax yet: the loss brings it.",
-            ),
-        ],
-        hint="make every row a unit vector, then one matrix product gives all cosines: (B, D) @ (D, N).",
-    ),
+@exercise(
+    cases=_similarity_cases,
+    mistakes=[
+        Mistake(
+            lambda a, b: a @ b.T,
+            "the vectors keep their own lengths: divide each by its length first, so that only directions count.",
+        ),
+        Mistake(
+            lambda a, b: F.normalize(a, dim=0) @ F.normalize(b, dim=0).T,
+            "normalised along the batch (dim=0): it is each *row* that gets length 1, dim=-1.",
+        ),
+        Mistake(
+            lambda a, b: F.normalize(a, dim=-1) @ b.T,
+            "only the pictures were normalised: texts get length 1, too.",
+        ),
+        Mistake(
+            lambda a, b: a @ F.normalize(b, dim=-1).T,
+            "only the texts were normalised: pictures get length 1, too.",
+        ),
+        Mistake(
+            lambda a, b: (a / a.norm()) @ (b / b.norm()).T,
+            "divided by the length of the whole matrix: each row has its own, .norm(dim=-1, keepdim=True).",
+        ),
+        Mistake(
+            lambda a, b: (F.normalize(a, dim=-1) @ F.normalize(b, dim=-1).T).softmax(-1),
+            "no softmax yet: the loss brings it.",
+        ),
+    ],
+    hint="make every row a unit vector, then one matrix product gives all cosines: (B, D) @ (D, N).",
     on_error={
         "cannot be multiplied": "(B, D) @ (N, D) does not fit: transpose the second, .T",
         "must match the size": "keep the axis that you sum over, keepdim=True, so that (B, 1) divides (B, D).",
     },
 )
+def similarity(image_features: Tensor, text_features: Tensor) -> Tensor:
+    """Features (B, D) of pictures and (N, D) of texts, of any length → their cosines (B, N)."""
+    return F.normalize(image_features, dim=-1) @ F.normalize(text_features, dim=-1).T
 
 
-# ---- the symmetric loss ----
-
-
-def _contrastive_loss(similarities: Tensor, logit_scale: Tensor) -> Tensor:
-    logits = logit_scale.exp() * similarities
-    own = torch.arange(len(logits), device=logits.device)
-    return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
-
-
-def _rows_and_columns(s: Tensor, logit_scale: Tensor) -> tuple[Tensor, Tensor]:
+def _both(s: Tensor, logit_scale: Tensor) -> tuple[Tensor, Tensor]:
     logits = logit_scale.exp() * s
-    own = torch.arange(len(s))
-    return F.cross_entropy(logits, own), F.cross_entropy(logits.T, own)
+    return logits, logits.T
+
+
+def _rows_and_columns(s: Tensor, logit_scale: Tensor) -> list[Tensor]:
+    return [F.cross_entropy(logits, torch.arange(len(s))) for logits in _both(s, logit_scale)]
 
 
 def _loss_cases() -> list[Case]:
@@ -107,7 +80,7 @@ def _loss_cases() -> list[Case]:
     alike = torch.full((5, 5), 0.3)
     cases = [Case((alike, scale), torch.tensor(math.log(5.0)), "when all 5×5 similarities are equal")]
     for n, factor, seed in ((3, 1.0, 0), (6, 14.3, 2)):
-        a, b = (F.normalize(_noise(n, 8, seed=seed + k), dim=-1) for k in (0, 1))
+        a, b = (F.normalize(noise(n, 8, seed=seed + k), dim=-1) for k in (0, 1))
         powers = (factor * (a @ b.T).double()).exp()
         shares = powers.diagonal() / powers.sum(1), powers.diagonal() / powers.sum(0)
         value = -(shares[0].log() + shares[1].log()).mean() / 2
@@ -115,9 +88,23 @@ def _loss_cases() -> list[Case]:
     return cases
 
 
-_LOSS = formula(
-    _loss_cases(),
-    [
+def _check_gradients(attempt: Attempt) -> None:
+    s, scale = noise(4, 4, seed=9).requires_grad_(), torch.tensor(1.0, requires_grad=True)
+    answer = attempt(s, scale)
+    for name, leaf in (("similarities", s), ("logit_scale", scale)):
+        gradient = None
+        if answer.requires_grad:
+            (gradient,) = torch.autograd.grad(answer, leaf, retain_graph=True, allow_unused=True)
+        if gradient is None or not bool(gradient.abs().sum() > 0):
+            raise Wrong(
+                f"no gradient reaches {name}",
+                "both are learned through this loss: no .item(), .detach(), float() or no_grad on the way.",
+            )
+
+
+@exercise(
+    cases=_loss_cases,
+    mistakes=[
         Mistake(
             lambda s, k: _rows_and_columns(s, k)[0],
             "this is one direction, pictures choosing texts: add the other, texts choosing pictures, and halve.",
@@ -164,167 +151,126 @@ _LOSS = formula(
         ),
     ],
     hint="logits = logit_scale.exp() * similarities; cross_entropy of rows and of columns against torch.arange(B).",
-)  # fmt: skip
-
-
-def _both(s: Tensor, logit_scale: Tensor) -> tuple[Tensor, Tensor]:
-    logits = logit_scale.exp() * s
-    return logits, logits.T
-
-
-def _check_loss(attempt: Attempt) -> None:
-    _LOSS(attempt)
-    s, scale = _noise(4, 4, seed=9).requires_grad_(), torch.tensor(1.0, requires_grad=True)
-    answer = attempt(s, scale)
-    for name, leaf in (("similarities", s), ("logit_scale", scale)):
-        gradient = (
-            torch.autograd.grad(answer, leaf, retain_graph=True, allow_unused=True)[0] if answer.requires_grad else None
-        )
-        if gradient is None or not bool(gradient.abs().sum() > 0):
-            raise Wrong(
-                f"no gradient reaches {name}",
-                "both are learned through this loss: no .item(), .detach(), float() or no_grad on the way.",
-            )
-
-
-contrastive_loss = Exercise(
-    name="contrastive_loss",
-    course=_contrastive_loss,
-    check=_check_loss,
+    after=_check_gradients,
     on_error={
         "expected scalar type Long": "targets are class *numbers*: torch.arange(B), not a one-hot matrix of floats.",
         "class probabilities": "targets are class *numbers*: torch.arange(B), int64.",
     },
 )
+def contrastive_loss(similarities: Tensor, logit_scale: Tensor) -> Tensor:
+    """Cosines (B, B) with the pictures in rows, and log(1/τ), a tensor () → the loss, a tensor ().
+
+    Radford et al. 2021, figure 3.
+    """
+    logits = logit_scale.exp() * similarities
+    own = torch.arange(len(logits), device=logits.device)
+    return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
 
 
-# ---- the clamp ----
+def _clamp_cases() -> list[Case]:
+    """By hand: scales 0.5, 1, 14, 100, 1000 and e¹⁵⁰ must become 1, 1, 14, 100, 100 and 100."""
+    scales = ((14.0, 14.0), (1000.0, 100.0), (100.0, 100.0), (0.5, 1.0), (1.0, 1.0))
+    return [
+        *(
+            Case((torch.tensor(math.log(before)),), torch.tensor(math.log(after)), f"for a scale of {before:g}")
+            for before, after in scales
+        ),
+        Case((torch.tensor(150.0),), torch.tensor(math.log(100.0)), "for a scale of e¹⁵⁰"),
+    ]
 
 
-def _clamped(logit_scale: Tensor) -> Tensor:
+@exercise(
+    cases=_clamp_cases,
+    mistakes=[
+        Mistake(
+            lambda k: k.clamp(0.0, 100.0),
+            "this bounds the *logarithm* by 100, which allows scales up to e¹⁰⁰: the bound is ln 100.",
+        ),
+        Mistake(
+            lambda k: k.clamp(1.0, 100.0),
+            "these are the bounds of the scale itself; its logarithm lies between ln 1 = 0 and ln 100.",
+        ),
+        Mistake(lambda k: k.clamp(max=math.log(100.0)), "the lower bound is missing: a scale below 1 is not allowed."),
+        Mistake(lambda k: k.clamp(min=0.0), "the upper bound is missing: ln 100."),
+        Mistake(
+            lambda k: k.exp().clamp(1.0, 100.0),
+            "this returns the scale: what is stored, and wanted back, is its logarithm.",
+        ),
+        Mistake(
+            lambda k: k.clamp(0.0, 2.0),
+            "log10 of 100 is 2, but the logarithm here is the natural one: math.log(100).",
+        ),
+        Mistake(lambda k: k, "nothing was bounded: .clamp(lowest, highest)."),
+    ],
+    hint="the scale must stay in [1, 100], so its natural logarithm stays in [0, ln 100].",
+)
+def clamped(logit_scale: Tensor) -> Tensor:
+    """log(1/τ), a tensor () → the same, with 1/τ kept in [1, 100].
+
+    Radford et al. 2021, section 2.5. The lower bound is the course's own.
+    """
     return logit_scale.clamp(0.0, math.log(100.0))
 
 
-clamped = Exercise(
-    name="clamped",
-    course=_clamped,
-    check=formula(
-        # By hand: scales 0.5, 1, 14, 100, 1000 and e¹⁵⁰ must become 1, 1, 14, 100, 100 and 100.
+def _recall_cases() -> list[Case]:
+    """By hand: in the first case picture 0 finds the other "a cat", 2 and 3 find their own, 1 and 4 are wrong.
+
+    Column by column other captions win. In the second case all captions differ, and two of three pictures are right.
+    """
+    captions = ["a cat", "a dog", "a cat", "a bear", "a mouse"]
+    similarities = torch.tensor(
         [
-            *(
-                Case((torch.tensor(math.log(before)),), torch.tensor(math.log(after)), f"for a scale of {before:g}")
-                for before, after in ((14.0, 14.0), (1000.0, 100.0), (100.0, 100.0), (0.5, 1.0), (1.0, 1.0))
-            ),
-            Case((torch.tensor(150.0),), torch.tensor(math.log(100.0)), "for a scale of e¹⁵⁰"),
-        ],
-        [
-            Mistake(
-                lambda k: k.clamp(0.0, 100.0),
-                "this bounds the *logarithm* by 100, which allows scales up to e¹⁰⁰: the bound is ln 100.",
-            ),
-            Mistake(
-                lambda k: k.clamp(1.0, 100.0),
-                "these are the bounds of the scale itself; its logarithm lies between ln 1 = 0 and ln 100.",
-            ),
-            Mistake(lambda k: k.clamp(max=math.log(100.0)), "the lower bound is missing: a scale below 1 is not allowed."),
-            Mistake(lambda k: k.clamp(min=0.0), "the upper bound is missing: ln 100."),
-            Mistake(
-                lambda k: k.exp().clamp(1.0, 100.0),
-                "this returns the scale: what is stored, and wanted back, is its logarithm.",
-            ),
-            Mistake(
-                lambda k: k.clamp(0.0, 2.0),
-                "log10 of 100 is 2, but the logarithm here is the natural one: math.log(100).",
-            ),
-            Mistake(lambda k: k, "nothing was bounded: .clamp(lowest, highest)."),
-        ],
-        hint="the scale must stay in [1, 100], so its natural logarithm stays in [0, ln 100].",
-    ),
-)  # fmt: skip
+            [0.5, 0.1, 0.9, 0.2, 0.3],
+            [0.1, 0.3, 0.2, 0.8, 0.4],
+            [0.7, 0.2, 0.8, 0.1, 0.0],
+            [0.3, 0.4, 0.1, 0.6, 0.2],
+            [0.2, 0.9, 0.3, 0.1, 0.5],
+        ]
+    )
+    different = torch.tensor([[0.5, 0.6, 0.1], [0.2, 0.9, 0.3], [0.1, 0.2, 0.4]])
+    return [
+        Case((similarities, captions), torch.tensor(3 / 5), "for five pictures, two of them captioned “a cat”"),
+        Case((different, ["a", "b", "c"]), torch.tensor(2 / 3), "for three different captions"),
+    ]
 
 
-# ---- recall with equal captions ----
-
-
-def _recall_at_1(similarities: Tensor, captions: list[str]) -> float:
-    best = similarities.argmax(dim=1).tolist()
+def _share(similarities: Tensor, captions: list[str], dim: int = 1) -> float:
+    best = similarities.argmax(dim=dim).tolist()
     return sum(captions[j] == captions[i] for i, j in enumerate(best)) / len(best)
 
 
-_TEXTS = ["a cat", "a dog", "a cat", "a bear", "a mouse"]
-# Picture 0 finds the other "a cat", 1 is wrong, 2 and 3 find their own, 4 is wrong; column by column other things win.
-_TABLE = torch.tensor(
-    [
-        [0.5, 0.1, 0.9, 0.2, 0.3],
-        [0.1, 0.3, 0.2, 0.8, 0.4],
-        [0.7, 0.2, 0.8, 0.1, 0.0],
-        [0.3, 0.4, 0.1, 0.6, 0.2],
-        [0.2, 0.9, 0.3, 0.1, 0.5],
-    ]
-)
-
-
-def _share(similarities: Tensor, captions: list[str], dim: int = 1) -> Tensor:
-    best = similarities.argmax(dim=dim).tolist()
-    return torch.tensor(sum(captions[j] == captions[i] for i, j in enumerate(best)) / len(best))
-
-
-def _diagonal_share(similarities: Tensor, captions: list[str]) -> Tensor:
-    return (similarities.argmax(dim=1) == torch.arange(len(similarities))).float().mean()
-
-
-def _best_twin(similarities: Tensor, captions: list[str]) -> Tensor:
-    return torch.tensor(float(_share(similarities, captions) * len(captions)))
-
-
-recall_at_1 = Exercise(
-    name="recall_at_1",
-    course=_recall_at_1,
-    check=formula(
-        # By hand. In the second case all captions differ, and two of three pictures find their own.
-        [
-            Case((_TABLE, _TEXTS), torch.tensor(3 / 5), "for five pictures, two of them captioned “a cat”"),
-            Case(
-                (torch.tensor([[0.5, 0.6, 0.1], [0.2, 0.9, 0.3], [0.1, 0.2, 0.4]]), ["a", "b", "c"]),
-                torch.tensor(2 / 3),
-                "for three different captions",
-            ),
-        ],
-        [
-            Mistake(
-                _diagonal_share,
-                "the index of the best caption was compared, not its text: two pictures may share a caption word for "
-                "word, and then either of the two is right. Compare captions[j] with captions[i].",
-            ),
-            Mistake(
-                lambda s, c: _share(s, c, dim=0),
-                "this goes down the columns, each caption choosing a picture: pictures are the rows, argmax(dim=1).",
-            ),
-            Mistake(_best_twin, "this is how many are right: divide by the number of pictures."),
-            Mistake(lambda s, c: 1 - _share(s, c), "this is the share of wrong ones: 1 minus it is the recall."),
-            Mistake(lambda s, c: _share(-s, c), "the *least* similar caption was taken: argmax instead of argmin."),
-        ],
-        hint="j = similarities.argmax(dim=1) is each picture's nearest caption; it is right if captions[j] == captions[i].",
-    ),
+@exercise(
+    cases=_recall_cases,
+    mistakes=[
+        Mistake(
+            lambda s, c: (s.argmax(dim=1) == torch.arange(len(s))).float().mean(),
+            "the index of the best caption was compared, not its text: two pictures may share a caption word for "
+            "word, and then either of the two is right. Compare captions[j] with captions[i].",
+        ),
+        Mistake(
+            lambda s, c: _share(s, c, dim=0),
+            "this goes down the columns, each caption choosing a picture: pictures are the rows, argmax(dim=1).",
+        ),
+        Mistake(lambda s, c: _share(s, c) * len(c), "this is how many are right: divide by the number of pictures."),
+        Mistake(lambda s, c: 1 - _share(s, c), "this is the share of wrong ones: 1 minus it is the recall."),
+        Mistake(lambda s, c: _share(-s, c), "the *least* similar caption was taken: argmax instead of argmin."),
+    ],
+    hint="j = similarities.argmax(dim=1) is each picture's nearest caption; it is right if captions[j] == captions[i].",
     on_error={
         word: "captions is a list: index it with plain integers, .tolist() makes them."
         for word in ("list indices", "integer tensors")
     },
 )
-
-
-# ---- zero-shot: an ensemble of templates ----
-
-
-def _class_vectors(prompt_emb: Tensor) -> Tensor:
-    return F.normalize(prompt_emb.mean(dim=1), dim=-1)
+def recall_at_1(similarities: Tensor, captions: list[str]) -> float:
+    """Cosines (N pictures, N captions) and the N captions → the share of pictures whose nearest caption reads right."""
+    return _share(similarities, captions)
 
 
 def _class_cases() -> list[Case]:
     """By hand: (1, 0) and (0, 1) average to the diagonal. Then random unit vectors, in float64 and one by one."""
     by_hand = torch.tensor([[[1.0, 0.0], [0.0, 1.0]], [[0.6, 0.8], [0.6, 0.8]]])
     half = 0.5**0.5
-    random = F.normalize(_noise(3, 3, 3, seed=4), dim=-1)
+    random = F.normalize(noise(3, 3, 3, seed=4), dim=-1)
     sums = [[sum(float(random[k, t, d]) for t in range(3)) for d in range(3)] for k in range(3)]
     lengths = [math.sqrt(sum(v * v for v in row)) for row in sums]
     expected = torch.tensor(
@@ -333,46 +279,16 @@ def _class_cases() -> list[Case]:
     return [
         Case((by_hand,), torch.tensor([[half, half], [0.6, 0.8]]), "for class 0 with texts (1, 0) and (0, 1)"),
         Case((random,), expected, "for three classes with three texts each"),
-    ]  # fmt: skip
+    ]
 
 
-_CLASSES = formula(
-    _class_cases(),
-    [
-        Mistake(
-            lambda p: p.mean(1),
-            "the mean of unit vectors is shorter than 1, the more they disagree the shorter: divide by its length.",
-        ),
-        Mistake(lambda p: p.sum(1), "the sum is not a unit vector: divide by its length."),
-        Mistake(
-            lambda p: F.normalize(p.mean(0), dim=-1),
-            "averaged over the classes (dim=0): axis 1 holds the texts of one class.",
-        ),
-        Mistake(
-            lambda p: F.normalize(p.mean(1), dim=0),
-            "normalised down the classes: each row, one class, gets length 1, dim=-1.",
-        ),
-        Mistake(
-            lambda p: p[:, 0],
-            "this takes the first text of each class alone: the ensemble averages all of them.",
-        ),
-        Mistake(
-            lambda p: p.mean(1).softmax(-1),
-            "no softmax here: a class vector is a direction, its numbers no probabilities.",
-        ),
-        Mistake(
-            lambda p: F.normalize(p.amax(1), dim=-1),
-            "this takes the largest number at each place: it is the mean that is wanted.",
-        ),
-    ],
-    hint="mean over axis 1, then F.normalize(..., dim=-1).",
-)
+def _unequal_axes() -> Tensor:
+    return F.normalize(noise(4, 7, 5, seed=6), dim=-1)
 
 
-def _check_classes(attempt: Attempt) -> None:
-    """A tensor of the wrong length along an axis says which axis was averaged."""
-    wide = F.normalize(_noise(4, 7, 5, seed=6), dim=-1)
-    answer = attempt(wide)
+def _check_axis(attempt: Attempt) -> None:
+    """The shape that comes back says which axis was averaged."""
+    answer = attempt(_unequal_axes())
     if isinstance(answer, Tensor) and tuple(answer.shape) == (7, 5):
         raise Wrong(
             "for 4 classes with 7 texts of 5 numbers each: expected shape (4, 5), got (7, 5)",
@@ -383,11 +299,48 @@ def _check_classes(attempt: Attempt) -> None:
             "for 4 classes with 7 texts of 5 numbers each: expected shape (4, 5), got (4, 7)",
             "averaged over the numbers of each vector (dim=2): axis 1 holds the texts of one class.",
         )
-    _CLASSES(attempt)
-    case = Case((wide,), torch.ones(4, dtype=torch.float64), "the lengths of 4 class vectors of 7 texts each")
-    lengths = as_tensor(answer, Case((), torch.ones(4, 5), case.words)).norm(dim=-1)
-    if not torch.allclose(lengths, case.expected, atol=1e-4):
+
+
+def _check_lengths(attempt: Attempt) -> None:
+    words = "the lengths of 4 class vectors of 7 texts each"
+    lengths = as_tensor(attempt(_unequal_axes()), Case((), torch.ones(4, 5), words)).norm(dim=-1)
+    case = Case((), torch.ones(4), words)
+    if not torch.allclose(lengths, case.expected.double(), atol=1e-4):
         raise Wrong(difference(lengths, case, 1e-4), "divide each class's mean by its own length.")
 
 
-class_vectors = Exercise(name="class_vectors", course=_class_vectors, check=_check_classes)
+@exercise(
+    check=_check_axis,
+    cases=_class_cases,
+    mistakes=[
+        Mistake(
+            lambda p: p.mean(1),
+            "the mean of unit vectors is shorter than 1, the more they disagree the shorter: divide by its length.",
+        ),
+        Mistake(lambda p: p.sum(1), "the sum is not a unit vector: divide by its length."),
+        Mistake(
+            lambda p: F.normalize(p.mean(1), dim=0),
+            "normalised down the classes: each row, one class, gets length 1, dim=-1.",
+        ),
+        Mistake(
+            lambda p: p[:, 0],
+            "this takes the first text of each class alone: the ensemble averages all of them.",
+        ),
+        Mistake(
+            lambda p: p.mean(1).softmax(-1),
+            "no softmax here: a class vector is a direction, its numbers are not probabilities.",
+        ),
+        Mistake(
+            lambda p: F.normalize(p.amax(1), dim=-1),
+            "this takes the largest number at each place: it is the mean that is wanted.",
+        ),
+    ],
+    hint="mean over axis 1, then F.normalize(..., dim=-1).",
+    after=_check_lengths,
+)
+def class_vectors(prompt_emb: Tensor) -> Tensor:
+    """Unit vectors (K classes, T texts, D) → unit vectors (K, D), one per class.
+
+    Radford et al. 2021, section 3.1.4.
+    """
+    return F.normalize(prompt_emb.mean(dim=1), dim=-1)

@@ -1,4 +1,4 @@
-"""The exercises of notebook 08, the whole generator. See `exercises` for how a check works."""
+"""The whole generator: velocities, Euler steps, slerp and guidance in an interval."""
 
 from __future__ import annotations
 
@@ -6,23 +6,12 @@ import torch
 from torch import Tensor
 
 from course_utils.diffusion.paths import Cosine, Path, RectifiedFlow, VariancePreserving
-from course_utils.lab.exercises.checking import Case, Exercise, Mistake, formula
-
-
-def _noise(*shape: int, seed: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+from course_utils.lab.exercises.checking import Case, Mistake, exercise, noise
 
 
 def _rows(values: Tensor, z: Tensor) -> Tensor:
     """A number for each latent, (B,), shaped to multiply (B, ...)."""
     return values.reshape(-1, *[1] * (z.ndim - 1))
-
-
-# ---- the velocity of a path ----
-
-
-def _path_velocity(z0: Tensor, eps: Tensor, d_alpha: Tensor, d_sigma: Tensor) -> Tensor:
-    return _rows(d_alpha, z0) * z0 + _rows(d_sigma, z0) * eps
 
 
 def _finite_difference(path: Path, z0: Tensor, eps: Tensor, t: Tensor, step: float = 1e-4) -> Tensor:
@@ -32,7 +21,7 @@ def _finite_difference(path: Path, z0: Tensor, eps: Tensor, t: Tensor, step: flo
 
 
 def _velocity_cases() -> list[Case]:
-    z0, eps = _noise(3, 2, 3, 3, seed=0), _noise(3, 2, 3, 3, seed=1)
+    z0, eps = noise(3, 2, 3, 3, seed=0), noise(3, 2, 3, 3, seed=1)
     cases = []
     # As many latents as columns: a forgotten axis does not stop the function, and the hint can say what happened.
     for path, times, words in (
@@ -46,55 +35,47 @@ def _velocity_cases() -> list[Case]:
     return cases
 
 
-path_velocity = Exercise(
-    name="path_velocity",
-    course=_path_velocity,
-    check=formula(
-        _velocity_cases(),
-        [
-            Mistake(
-                lambda z0, eps, a, s: a * z0 + s * eps,
-                "each latent has its own α′ and σ′, and here they were spread along the last axis instead: "
-                "d_alpha[:, None, None, None] has one number for each latent.",
-            ),
-            Mistake(
-                lambda z0, eps, a, s: eps - z0,
-                "this holds on the straight path only, where α′ = −1 and σ′ = 1: use d_alpha and d_sigma.",
-            ),
-            Mistake(
-                lambda z0, eps, a, s: _rows(a, z0) * eps + _rows(s, z0) * z0,
-                "the two are swapped: α goes with the data z0, σ with the noise eps.",
-            ),
-            Mistake(
-                lambda z0, eps, a, s: _rows(s, z0) * eps - _rows(a, z0) * z0,
-                "the sign: α′ is negative already, since the data fades. Add both terms.",
-            ),
-            Mistake(
-                lambda z0, eps, a, s: -_rows(a, z0) * z0 - _rows(s, z0) * eps,
-                "the sign: t runs from data to noise, and the velocity is dz/dt. The sampler walks against it.",
-            ),
-        ],
-        hint="z_t = α z0 + σ eps: only α and σ depend on t, so differentiate these two.",
-        tolerance=2e-3,
-    ),
+@exercise(
+    cases=_velocity_cases,
+    mistakes=[
+        Mistake(
+            lambda z0, eps, a, s: a * z0 + s * eps,
+            "each latent has its own α′ and σ′, and here they were spread along the last axis instead: "
+            "d_alpha[:, None, None, None] has one number for each latent.",
+        ),
+        Mistake(
+            lambda z0, eps, a, s: eps - z0,
+            "this holds on the straight path only, where α′ = −1 and σ′ = 1: use d_alpha and d_sigma.",
+        ),
+        Mistake(
+            lambda z0, eps, a, s: _rows(a, z0) * eps + _rows(s, z0) * z0,
+            "the two are swapped: α goes with the data z0, σ with the noise eps.",
+        ),
+        Mistake(
+            lambda z0, eps, a, s: _rows(s, z0) * eps - _rows(a, z0) * z0,
+            "the sign: α′ is negative already, since the data fades. Add both terms.",
+        ),
+        Mistake(
+            lambda z0, eps, a, s: -_rows(a, z0) * z0 - _rows(s, z0) * eps,
+            "the sign: t runs from data to noise, and the velocity is dz/dt. The sampler walks against it.",
+        ),
+    ],
+    hint="z_t = α z0 + σ eps: only α and σ depend on t, so differentiate these two.",
+    tolerance=2e-3,
     on_error={
         "must match": "d_alpha is (B,) and z0 is (B, C, h, w): d_alpha[:, None, None, None] fits.",
         "broadcast": "d_alpha is (B,) and z0 is (B, C, h, w): d_alpha[:, None, None, None] fits.",
     },
 )
-
-
-# ---- an Euler step ----
-
-
-def _euler_step(z: Tensor, v: Tensor, t: float, s: float) -> Tensor:
-    return z + (s - t) * v
+def path_velocity(z0: Tensor, eps: Tensor, d_alpha: Tensor, d_sigma: Tensor) -> Tensor:
+    """z0 and eps (B, C, h, w), α′ and σ′ at each latent's t, (B,) each → dz_t/dt (B, C, h, w)."""
+    return _rows(d_alpha, z0) * z0 + _rows(d_sigma, z0) * eps
 
 
 def _euler_cases() -> list[Case]:
     """A single picture's path is straight, and there a step is exact, however long: z_s = (1 − s) z0 + s eps."""
     told = torch.full((1, 1, 2, 2), 2.0), torch.full((1, 1, 2, 2), 6.0)
-    random = _noise(2, 4, 3, 3, seed=2), _noise(2, 4, 3, 3, seed=3)
+    random = noise(2, 4, 3, 3, seed=2), noise(2, 4, 3, 3, seed=3)
     cases = []
     for (z0, eps), t, s in ((told, 1.0, 0.75), (random, 0.8, 0.7), (random, 0.5, 0.0), (random, 0.25, 0.5)):
         words = f"from t = {t:g} to s = {s:g}"
@@ -104,43 +85,34 @@ def _euler_cases() -> list[Case]:
     return cases
 
 
-euler_step = Exercise(
-    name="euler_step",
-    course=_euler_step,
-    check=formula(
-        _euler_cases(),
-        [
-            Mistake(
-                lambda z, v, t, s: z + (t - s) * v,
-                "the sign: the time changes by s − t, which is negative on the way to the data.",
-            ),
-            Mistake(lambda z, v, t, s: z - s * v, "the step is s − t long, not s."),
-            Mistake(lambda z, v, t, s: z + s * v, "the step is s − t long, not s."),
-            Mistake(
-                lambda z, v, t, s: z - t * v,
-                "this goes all the way to t = 0: it is the guess of the data, z0. A step ends at s.",
-            ),
-            Mistake(lambda z, v, t, s: z - v, "this is a step of length 1: multiply v by s − t."),
-            Mistake(lambda z, v, t, s: z + v, "this is a step of length 1: multiply v by s − t."),
-            Mistake(lambda z, v, t, s: (s - t) * v, "this is the way, not where it leads: add it to z."),
-        ],
-        hint="distance = time × velocity, and the time that passes from t to s is s − t.",
-    ),
+@exercise(
+    cases=_euler_cases,
+    mistakes=[
+        Mistake(
+            lambda z, v, t, s: z + (t - s) * v,
+            "the sign: the time changes by s − t, which is negative on the way to the data.",
+        ),
+        Mistake(lambda z, v, t, s: z - s * v, "the step is s − t long, not s."),
+        Mistake(lambda z, v, t, s: z + s * v, "the step is s − t long, not s."),
+        Mistake(
+            lambda z, v, t, s: z - t * v,
+            "this goes all the way to t = 0: it is the guess of the data, z0. A step ends at s.",
+        ),
+        Mistake(lambda z, v, t, s: z - v, "this is a step of length 1: multiply v by s − t."),
+        Mistake(lambda z, v, t, s: z + v, "this is a step of length 1: multiply v by s − t."),
+        Mistake(lambda z, v, t, s: (s - t) * v, "this is the way, not where it leads: add it to z."),
+    ],
+    hint="distance = time × velocity, and the time that passes from t to s is s − t.",
 )
-
-
-# ---- on the sphere between two embeddings ----
-
-
-def _slerp(a: Tensor, b: Tensor, share: float) -> Tensor:
-    angle = (a * b).sum(-1, keepdim=True).clamp(-1, 1).acos()
-    return (((1 - share) * angle).sin() * a + (share * angle).sin() * b) / angle.sin()
+def euler_step(z: Tensor, v: Tensor, t: float, s: float) -> Tensor:
+    """Latents z and velocities v (B, C, h, w) at time t → the latents at time s, both times in [0, 1]."""
+    return z + (s - t) * v
 
 
 def _slerp_cases() -> list[Case]:
     """Turn a towards b by a share of the angle, in the plane that they span (Gram and Schmidt)."""
     flat = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
-    many = [torch.nn.functional.normalize(_noise(3, 8, seed=seed), dim=-1) for seed in (4, 5)]
+    many = [torch.nn.functional.normalize(noise(3, 8, seed=seed), dim=-1) for seed in (4, 5)]
     cases = []
     for (a, b), share in ((flat, 1 / 3), (many, 0.25), (many, 0.0), (many, 1.0), (many, 0.8)):
         x, y = a.double(), b.double()
@@ -154,49 +126,44 @@ def _slerp_cases() -> list[Case]:
     return cases
 
 
-slerp = Exercise(
-    name="slerp",
-    course=_slerp,
-    check=formula(
-        _slerp_cases(),
-        [
-            Mistake(
-                torch.lerp,
-                "this is the straight line, which cuts through the inside of the sphere: its vectors are "
-                "shorter than 1, and the denoiser has seen none of those. Use the two sines.",
-            ),
-            Mistake(
-                lambda a, b, share: torch.nn.functional.normalize(torch.lerp(a, b, share), dim=-1),
-                "the line, pushed out to the sphere: its length is 1 but its angle is not the share of the "
-                "whole one, except at 0, ½ and 1. Use the two sines.",
-            ),
-            Mistake(
-                lambda a, b, share: _slerp(b, a, share),
-                "the ends are swapped: share 0 must give a, and share 1 must give b.",
-            ),
-            Mistake(
-                lambda a, b, share: _slerp(a, b, share) * (a * b).sum(-1, keepdim=True).acos().sin(),
-                "the division by the sine of the whole angle is missing.",
-            ),
-        ],
-        hint="angle = acos(a · b); the weights are sin((1 − share) · angle) and sin(share · angle), both over "
-        "sin(angle). Keep the last axis: (a * b).sum(-1, keepdim=True).",
-    ),
-    on_error={"must match": "one angle a row: (a * b).sum(-1, keepdim=True) keeps the axis."},
+@exercise(
+    cases=_slerp_cases,
+    mistakes=[
+        Mistake(
+            torch.lerp,
+            "this is the straight line, which cuts through the inside of the sphere: its vectors are "
+            "shorter than 1, and the denoiser has seen none of those. Use the two sines.",
+        ),
+        Mistake(
+            lambda a, b, share: torch.nn.functional.normalize(torch.lerp(a, b, share), dim=-1),
+            "the line, pushed out to the sphere: its length is 1 but its angle is not the share of the "
+            "whole one, except at 0, ½ and 1. Use the two sines.",
+        ),
+        Mistake(
+            lambda a, b, share: slerp.course(b, a, share),
+            "the ends are swapped: share 0 must give a, and share 1 must give b.",
+        ),
+        Mistake(
+            lambda a, b, share: slerp.course(a, b, share) * (a * b).sum(-1, keepdim=True).acos().sin(),
+            "the division by the sine of the whole angle is missing.",
+        ),
+    ],
+    hint="angle = acos(a · b); the weights are sin((1 − share) · angle) and sin(share · angle), both over "
+    "sin(angle). Keep the last axis: (a * b).sum(-1, keepdim=True).",
+    on_error={"must match": "one angle per row: (a * b).sum(-1, keepdim=True) keeps the axis."},
 )
+def slerp(a: Tensor, b: Tensor, share: float) -> Tensor:
+    """Unit vectors a and b (N, D) and a share from 0 (gives a) to 1 (gives b) → unit vectors between them (N, D).
 
-
-# ---- guidance in an interval ----
-
-
-def _interval_guidance(v_u: Tensor, v_c: Tensor, w: float, t: Tensor, low: float, high: float) -> Tensor:
-    inside = _rows((t > low) & (t <= high), v_u)
-    return torch.where(inside, v_u + w * (v_c - v_u), v_c)
+    Shoemake 1985.
+    """
+    angle = (a * b).sum(-1, keepdim=True).clamp(-1, 1).acos()
+    return (((1 - share) * angle).sin() * a + (share * angle).sin() * b) / angle.sin()
 
 
 def _interval_cases() -> list[Case]:
     """The answer latent by latent, with `torch.lerp` (start, end, weight): weight 1 is v_c."""
-    v_u, v_c = _noise(5, 2, 3, 4, seed=6), _noise(5, 2, 3, 4, seed=7)
+    v_u, v_c = noise(5, 2, 3, 4, seed=6), noise(5, 2, 3, 4, seed=7)
     times, w, cases = (0.125, 0.25, 0.5, 0.75, 0.875), 3.0, []  # exact in float32, as the ends are
     for low, high in ((0.25, 0.75), (0.0, 1.0), (0.375, 0.625)):
         pairs = zip(v_u.double(), v_c.double(), times, strict=True)
@@ -210,45 +177,49 @@ def _guided(v_u: Tensor, v_c: Tensor, w: float) -> Tensor:
     return v_u + w * (v_c - v_u)
 
 
-_EACH_ROW = "look at each latent's own t: (t > low) & (t <= high) is one truth a latent."
+_EACH_ROW = "look at each latent's own t: (t > low) & (t <= high) is one truth value per latent."
 
-interval_guidance = Exercise(
-    name="interval_guidance",
-    course=_interval_guidance,
-    check=formula(
-        _interval_cases(),
-        [
-            Mistake(
-                lambda u, c, w, t, low, high: torch.where(_rows((t > low) & (t <= high), u), _guided(u, c, w), u),
-                "outside the interval the prompt still counts: return v_c there, not v_u.",
-            ),
-            Mistake(
-                lambda u, c, w, t, low, high: _rows((t > low) & (t <= high), u) * _guided(u, c, w),
-                "outside the interval the answer is v_c: no guidance, but a velocity all the same.",
-            ),
-            Mistake(
-                lambda u, c, w, t, low, high: torch.where(_rows((t > low) & (t <= high), u), c, _guided(u, c, w)),
-                "inside and outside are swapped: torch.where(inside, guided, v_c).",
-            ),
-            Mistake(
-                lambda u, c, w, t, low, high: torch.where(_rows((t >= low) & (t < high), u), _guided(u, c, w), c),
-                "the ends are the other way round: t > low and t <= high.",
-            ),
-            Mistake(
-                lambda u, c, w, t, low, high: torch.where(_rows((t >= low) & (t <= high), u), _guided(u, c, w), c),
-                "low itself lies outside: t > low, and t <= high.",
-            ),
-            Mistake(lambda u, c, w, t, low, high: _guided(u, c, w), f"every latent was guided: {_EACH_ROW}"),
-            Mistake(lambda u, c, w, t, low, high: c, f"no latent was guided: {_EACH_ROW}"),
-            Mistake(
-                lambda u, c, w, t, low, high: torch.where(_rows((t > low) & (t <= high), u), c + w * (c - u), c),
-                "this is the 1 + w convention: guided is v_u + w (v_c − v_u).",
-            ),
-        ],
-        hint="guided = v_u + w (v_c − v_u); then torch.where(inside[:, None, None, None], guided, v_c).",
-    ),
+
+@exercise(
+    cases=_interval_cases,
+    mistakes=[
+        Mistake(
+            lambda u, c, w, t, low, high: torch.where(_rows((t > low) & (t <= high), u), _guided(u, c, w), u),
+            "outside the interval the prompt still counts: return v_c there, not v_u.",
+        ),
+        Mistake(
+            lambda u, c, w, t, low, high: _rows((t > low) & (t <= high), u) * _guided(u, c, w),
+            "outside the interval the answer is v_c: no guidance, but a velocity all the same.",
+        ),
+        Mistake(
+            lambda u, c, w, t, low, high: torch.where(_rows((t > low) & (t <= high), u), c, _guided(u, c, w)),
+            "inside and outside are swapped: torch.where(inside, guided, v_c).",
+        ),
+        Mistake(
+            lambda u, c, w, t, low, high: torch.where(_rows((t >= low) & (t < high), u), _guided(u, c, w), c),
+            "the ends are the other way round: t > low and t <= high.",
+        ),
+        Mistake(
+            lambda u, c, w, t, low, high: torch.where(_rows((t >= low) & (t <= high), u), _guided(u, c, w), c),
+            "low itself lies outside: t > low, and t <= high.",
+        ),
+        Mistake(lambda u, c, w, t, low, high: _guided(u, c, w), f"every latent was guided: {_EACH_ROW}"),
+        Mistake(lambda u, c, w, t, low, high: c, f"no latent was guided: {_EACH_ROW}"),
+        Mistake(
+            lambda u, c, w, t, low, high: torch.where(_rows((t > low) & (t <= high), u), c + w * (c - u), c),
+            "this is the 1 + w convention: guided is v_u + w (v_c − v_u).",
+        ),
+    ],
+    hint="guided = v_u + w (v_c − v_u); then torch.where(inside[:, None, None, None], guided, v_c).",
     on_error={
         "ambiguous": "t holds a time for each latent: join the two comparisons with &, and choose with torch.where.",
-        "must match": "the mask has one entry a latent: inside[:, None, None, None] spreads it over the latent.",
+        "must match": "the mask has one entry per latent: inside[:, None, None, None] spreads it over the latent.",
     },
 )
+def interval_guidance(v_u: Tensor, v_c: Tensor, w: float, t: Tensor, low: float, high: float) -> Tensor:
+    """Velocities v_u and v_c (B, C, h, w), the scale w, times t (B,) → guided for low < t ≤ high, else v_c.
+
+    Kynkäänniemi et al. 2024.
+    """
+    inside = _rows((t > low) & (t <= high), v_u)
+    return torch.where(inside, v_u + w * (v_c - v_u), v_c)

@@ -1,0 +1,154 @@
+"""Answers to the exercises of `pipeline`."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+
+
+def over(values, z):
+    return values[:, None, None, None]
+
+
+def inside(t, low, high):
+    return ((t > low) & (t <= high))[:, None, None, None]
+
+
+def velocity_by_einsum(z0, eps, d_alpha, d_sigma):
+    return torch.einsum("b,bchw->bchw", d_alpha, z0) + torch.einsum("b,bchw->bchw", d_sigma, eps)
+
+
+def velocity_in_a_loop(z0, eps, d_alpha, d_sigma):
+    return torch.stack([a * x + s * e for x, e, a, s in zip(z0, eps, d_alpha, d_sigma, strict=True)])
+
+
+def through_the_ends(z, v, t, s):
+    """Guess data and noise, then place the point between them."""
+    z0, eps = z - t * v, z + (1 - t) * v
+    return (1 - s) * z0 + s * eps
+
+
+def turned(a, b, share):
+    """Rotate a in the plane of a and b."""
+    cosine = (a * b).sum(-1, keepdim=True)
+    angle = torch.acos(cosine)
+    across = F.normalize(b - cosine * a, dim=-1)
+    return torch.cos(share * angle) * a + torch.sin(share * angle) * across
+
+
+def two_sines(a, b, share):
+    angle = torch.acos((a * b).sum(-1, keepdim=True))
+    return (torch.sin((1 - share) * angle) * a + torch.sin(share * angle) * b) / torch.sin(angle)
+
+
+def scale_of_each(v_u, v_c, w, t, low, high):
+    scale = torch.where((t > low) & (t <= high), w, 1.0)
+    return v_u + over(scale, v_u) * (v_c - v_u)
+
+
+def one_by_one(v_u, v_c, w, t, low, high):
+    rows = [u + w * (c - u) if low < float(x) <= high else c for u, c, x in zip(v_u, v_c, t, strict=True)]
+    return torch.stack(rows)
+
+
+def with_if(v_u, v_c, w, t, low, high):
+    if t > low and t <= high:
+        return v_u + w * (v_c - v_u)
+    return v_c
+
+
+def no_axis(v_u, v_c, w, t, low, high):
+    return torch.where((t > low) & (t <= high), v_u + w * (v_c - v_u), v_c)
+
+
+def one_angle_for_all(a, b, share):
+    angle = torch.acos((a * b).sum(-1))
+    return (torch.sin((1 - share) * angle) * a + torch.sin(share * angle) * b) / torch.sin(angle)
+
+
+def in_degrees(a, b, share):
+    angle = torch.acos((a * b).sum(-1, keepdim=True)) * 180 / math.pi
+    return (torch.sin((1 - share) * angle) * a + torch.sin(share * angle) * b) / torch.sin(angle)
+
+
+def undivided(a, b, share):
+    angle = torch.acos((a * b).sum(-1, keepdim=True))
+    return torch.sin((1 - share) * angle) * a + torch.sin(share * angle) * b
+
+
+RIGHT = {
+    "path_velocity": [
+        lambda z0, eps, a, s: over(a, z0) * z0 + over(s, eps) * eps,
+        velocity_by_einsum,
+        velocity_in_a_loop,
+        lambda z0, eps, a, s: a.view(-1, 1, 1, 1) * z0 + s.view(-1, 1, 1, 1) * eps,
+    ],
+    "euler_step": [
+        lambda z, v, t, s: z + (s - t) * v,
+        lambda z, v, t, s: z - (t - s) * v,
+        through_the_ends,
+    ],
+    "slerp": [
+        two_sines,
+        turned,
+    ],
+    "interval_guidance": [
+        lambda u, c, w, t, low, high: torch.where(inside(t, low, high), u + w * (c - u), c),
+        scale_of_each,
+        one_by_one,
+    ],
+}
+
+WRONG = {
+    "path_velocity": [
+        (lambda z0, eps, a, s: a * z0 + s * eps, "spread along the last axis"),
+        (lambda z0, eps, a, s: eps - z0, "the straight path only"),
+        (lambda z0, eps, a, s: over(a, z0) * eps + over(s, z0) * z0, "the two are swapped"),
+        (lambda z0, eps, a, s: over(s, z0) * eps - over(a, z0) * z0, "negative already"),
+        (lambda z0, eps, a, s: -over(a, z0) * z0 - over(s, z0) * eps, "walks against it"),
+        (lambda z0, eps, a, s: over(a, z0) * z0, "only α and σ depend on t"),
+        (lambda z0, eps, a, s: z0.mul_(over(a, z0)) + over(s, z0) * eps, "in place"),
+    ],
+    "euler_step": [
+        (lambda z, v, t, s: z + (t - s) * v, "which is negative on the way"),
+        (lambda z, v, t, s: z - s * v, "not s"),
+        (lambda z, v, t, s: z - t * v, "the guess of the data"),
+        (lambda z, v, t, s: z - v, "a step of length 1"),
+        (lambda z, v, t, s: (s - t) * v, "add it to z"),
+        (lambda z, v, t, s: z + (s - t) * v / 2, "time × velocity"),
+    ],
+    "slerp": [
+        (lambda a, b, share: (1 - share) * a + share * b, "shorter than 1"),
+        (lambda a, b, share: F.normalize(torch.lerp(a, b, share), dim=-1), "pushed out to the sphere"),
+        (lambda a, b, share: two_sines(b, a, share), "the ends are swapped"),
+        (undivided, "sine of the whole angle is missing"),
+        (in_degrees, "angle = acos(a · b)"),
+        (one_angle_for_all, "keeps the axis"),
+    ],
+    "interval_guidance": [
+        (
+            lambda u, c, w, t, low, high: torch.where(inside(t, low, high), u + w * (c - u), u),
+            "the prompt still counts",
+        ),
+        (lambda u, c, w, t, low, high: inside(t, low, high) * (u + w * (c - u)), "a velocity all the same"),
+        (
+            lambda u, c, w, t, low, high: torch.where(inside(t, low, high), c, u + w * (c - u)),
+            "inside and outside are swapped",
+        ),
+        (
+            lambda u, c, w, t, low, high: torch.where(over((t >= low) & (t < high), u), u + w * (c - u), c),
+            "the other way round",
+        ),
+        (
+            lambda u, c, w, t, low, high: torch.where(over((t >= low) & (t <= high), u), u + w * (c - u), c),
+            "low itself lies outside",
+        ),
+        (lambda u, c, w, t, low, high: u + w * (c - u), "every latent was guided"),
+        (lambda u, c, w, t, low, high: c, "no latent was guided"),
+        (lambda u, c, w, t, low, high: torch.where(inside(t, low, high), c + w * (c - u), c), "1 + w convention"),
+        (with_if, "choose with torch.where"),
+        (no_axis, "spreads it over the latent"),
+    ],
+}
