@@ -3,25 +3,36 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
+CODE := course_utils tests benchmarks .ci/lock
+
+# Where PyTorch's wheels without CUDA are. They are taken on Linux without an NVIDIA card, if this place answers.
+TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
+# OpenMP's idle threads sleep. Otherwise they spin, and take the cores from whatever else runs on the machine.
+OMP_WAIT_POLICY ?= PASSIVE
+export TORCH_CPU_INDEX OMP_WAIT_POLICY
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-fast notebooks checkpoints lint format clean
+.PHONY: help lab test test-fast notebooks checkpoints lint types format lock clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
-$(VENV)/.student: requirements.txt pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	touch $@
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.developer: requirements.txt requirements-dev.txt pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
-	touch $@ $(VENV)/.student
+$(VENV)/.student: requirements.txt requirements.lock pyproject.toml | $(BIN)/python
+	@sh .ci/install $(BIN)/python requirements.txt
+	@touch $@
 
+$(VENV)/.developer: requirements.txt requirements-dev.txt requirements.lock pyproject.toml | $(BIN)/python
+	@sh .ci/install $(BIN)/python requirements-dev.txt
+	@touch $@ $(VENV)/.student
+
+# JupyterLab's question about news would be the first thing that a student sees, and neither news nor updates are needed.
 lab: $(VENV)/.student  ## Set everything up and open the course in JupyterLab
-	$(BIN)/jupyter lab --notebook-dir=notebooks $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_ARGS)
+	$(BIN)/jupyter lab --notebook-dir=notebooks --LabApp.news_url=None \
+		--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \
+		$(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_ARGS)
 
 test: $(VENV)/.developer  ## Set everything up and run every test, notebooks and browser included
 	COURSE_PROFILE=ci $(BIN)/python -m pytest $(TEST_ARGS)
@@ -36,12 +47,18 @@ checkpoints: $(VENV)/.student  ## Train every shipped checkpoint again, in the o
 	$(BIN)/python -m course_utils.training all
 
 lint: $(VENV)/.developer  ## Check style
-	$(BIN)/ruff check course_utils tests benchmarks
-	$(BIN)/ruff format --check --diff course_utils tests benchmarks
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check --diff $(CODE)
+
+types: $(VENV)/.developer  ## Check types
+	$(BIN)/mypy
 
 format: $(VENV)/.developer  ## Mend style
-	$(BIN)/ruff check --fix course_utils tests benchmarks
-	$(BIN)/ruff format course_utils tests benchmarks
+	$(BIN)/ruff check --fix $(CODE)
+	$(BIN)/ruff format $(CODE)
+
+lock: $(VENV)/.developer  ## Write the versions that are installed to requirements.lock
+	$(BIN)/python .ci/lock
 
 clean:  ## Remove what runs have left behind (not the checkpoints)
-	rm -rf .cache .pytest_cache .ruff_cache
+	rm -rf .cache .pytest_cache .ruff_cache .mypy_cache

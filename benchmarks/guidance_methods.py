@@ -34,6 +34,7 @@ from course_utils.datasets.plushies import Plushies
 from course_utils.diffusion.guidance_methods import APG, DynamicThreshold, LimitedInterval, Rescale, methods
 from course_utils.diffusion.paths import RectifiedFlow
 from course_utils.diffusion.samplers import time_grid
+from course_utils.evaluation.chunks import in_chunks
 from course_utils.evaluation.fronts import leads
 from course_utils.evaluation.judge import adherence, open_diversity
 from course_utils.evaluation.metrics import frechet_distance
@@ -65,13 +66,23 @@ KNOBS: dict[str, tuple[type, tuple[dict, ...], tuple[float, ...]]] = {
     "rescale": (Rescale, ({"phi": 0.7}, {"phi": 1.0}), (3.0, 8.0)),
     "dynamic threshold": (DynamicThreshold, ({"limit": 3.0}, {"limit": 2.0}), (3.0, 8.0)),
     "APG": (APG, ({"radius": 2.5}, {"radius": 6.0}, {"radius": None, "momentum": 0.0}), (3.0, 8.0)),
-}  # fmt: skip
+}
 """What is tried for each method: its class, sets of keywords, and the w at which they are compared."""
 
 OPEN = (
-    "a bear", "a cat", "a rabbit", "an elephant", "a pink cat", "a white bear", "a blue rabbit", "an elephant with a hat",
-    "a cat with glasses", "a bear on a night background", "a rabbit on a mint background", "a brown mouse",
-)  # fmt: skip
+    "a bear",
+    "a cat",
+    "a rabbit",
+    "an elephant",
+    "a pink cat",
+    "a white bear",
+    "a blue rabbit",
+    "an elephant with a hat",
+    "a cat with glasses",
+    "a bear on a night background",
+    "a rabbit on a mint background",
+    "a brown mouse",
+)
 """Prompts that leave most attributes open."""
 
 LEVELS = (0.8, 0.85, 0.9, 0.925, 0.95)
@@ -99,9 +110,8 @@ class Bench:
     def asked(self, texts: list[str]) -> Tensor:
         return torch.stack([named(text) for text in texts])
 
-    @torch.no_grad()
     def features(self, pictures: Tensor) -> Tensor:
-        return torch.cat([self.judge.features(x.to(runtime.device())).cpu() for x in pictures.split(CHUNK)])
+        return in_chunks(self.judge.features, pictures)
 
     def draw(self, conditions: Tensor, w: float, method: Callable, seed: int, **how) -> Tensor:
         """A picture of each condition, in chunks; noise depends on the seed and the place alone."""
@@ -197,10 +207,16 @@ def fronts(bench: Bench, asked: argparse.Namespace, before: dict) -> dict:
 def best(bench: Bench, asked: argparse.Namespace, before: dict) -> dict:
     chosen = {name: row["chosen"] for name, row in before.get("tune", {}).items()}
     candidates = [
-        ("CFG", 3.0, {}), ("CFG", 5.0, {}), ("CFG", 8.0, {}), ("CFG", 5.0, {"steps": 40}),
-        ("CFG", 5.0, {"sampler": "heun"}), ("interval", 8.0, {}), ("rescale", 8.0, {}), ("APG", 10.0, {}),
+        ("CFG", 3.0, {}),
+        ("CFG", 5.0, {}),
+        ("CFG", 8.0, {}),
+        ("CFG", 5.0, {"steps": 40}),
+        ("CFG", 5.0, {"sampler": "heun"}),
+        ("interval", 8.0, {}),
+        ("rescale", 8.0, {}),
+        ("APG", 10.0, {}),
         ("autoguidance", 2.0, {}),
-    ]  # fmt: skip
+    ]
     rows = []
     for name, w, how in candidates:
         method = bench.bound(name, chosen[name]) if name in chosen else bench.methods[name]

@@ -26,7 +26,9 @@ from course_utils.datasets.attributes import ATTRIBUTES, NAMES
 from course_utils.datasets.captions import full_caption, named
 from course_utils.datasets.plushies import Plushies
 from course_utils.evaluation import metrics
+from course_utils.evaluation.chunks import in_chunks
 from course_utils.evaluation.judge import accuracy, adherence, open_diversity
+from course_utils.evaluation.zero_shot import zero_shot
 from course_utils.images import to_float
 
 SCALES = (0.0, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 15.0)
@@ -47,11 +49,6 @@ def rounded(value):
     if isinstance(value, list):
         return [rounded(v) for v in value]
     return float(f"{value:.4g}") if isinstance(value, float) else value
-
-
-@torch.no_grad()
-def in_chunks(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    return torch.cat([function(part.to(runtime.device())).cpu() for part in x.split(CHUNK)])
 
 
 def judge_part(asked: argparse.Namespace) -> dict:
@@ -131,7 +128,7 @@ def clip_part(asked: argparse.Namespace) -> dict:
         "recall_at_1_of_an_oracle": recall_ceiling(attributes[: asked.captions], captions),
         "recall_at_1_complete_captions": metrics.recall_at_1(image, clip.encode_text(complete).cpu(), complete),
         "recall_at_1_text_to_image": metrics.recall_at_1(text, image, captions),
-        "zero_shot": metrics.zero_shot(clip, x, attributes),
+        "zero_shot": zero_shot(clip, x, attributes),
     }
 
 
@@ -178,12 +175,15 @@ def denoiser_part(asked: argparse.Namespace) -> dict:
         )
     best = max(rows, key=lambda row: row["test"]["all_right"])
     return {
-        "captions": len(captions), "steps": 20, "prompts": len(prompts), "samples": asked.samples,
+        "captions": len(captions),
+        "steps": 20,
+        "prompts": len(prompts),
+        "samples": asked.samples,
         "best_w": best["w"],
         "all_right": best["test"]["all_right"],
         "all_right_heldout": best["heldout"]["all_right"],
         "by_w": rows,
-    }  # fmt: skip
+    }
 
 
 def soft_part(asked: argparse.Namespace) -> dict:

@@ -19,6 +19,7 @@ import torch
 
 from course_utils import runtime
 from course_utils.lab.widgets.explorer import CFGExplorer
+from course_utils.lab.widgets.explorer_core import CFGRequest
 
 
 def percentile(values: list[float], share: float) -> float:
@@ -40,10 +41,11 @@ def report(name: str, seconds: list[float], target: float) -> bool:
 def latencies(explorer: CFGExplorer, runs: int, n: int, steps: int) -> list[float]:
     """Seconds for each of `runs` values of w, spread over the slider's range."""
     seconds = []
+    low, high = explorer.w.min, explorer.w.max
     for i in range(runs + 3):
-        w = round(15 * (i % runs) / max(1, runs - 1), 1)
+        w = round(low + (high - low) * (i % runs) / max(1, runs - 1), 1)
         start = time.perf_counter()
-        explorer.core.compute(guidance_scale=w, n=n, steps=steps)
+        explorer.core.compute(CFGRequest(guidance_scale=w, n=n, steps=steps))
         seconds.append(time.perf_counter() - start)
     return seconds[3:]  # the first ones allocate
 
@@ -52,9 +54,10 @@ def drags(explorer: CFGExplorer, runs: int, moves: int = 60, lasting: float = 1.
     """Seconds from the last of `moves` moves to its pictures, each drag to another end."""
     seconds = []
     for i in range(runs):
-        end = 15.0 if i % 2 == 0 else 0.0
+        ends = (explorer.w.min, explorer.w.max)
+        start, end = ends if i % 2 == 0 else ends[::-1]
         for k in range(1, moves + 1):
-            explorer.w.value = round(end * k / moves + (15.0 - end) * (moves - k) / moves, 1)
+            explorer.w.value = round(start + (end - start) * k / moves, 1)
             if k < moves:
                 time.sleep(lasting / moves)
         released = time.perf_counter()
@@ -83,7 +86,7 @@ def main(arguments: list[str] | None = None) -> int:
     if asked.drags:
         # Let the first pictures and the strip under them be finished.
         explorer.refresh()
-        explorer._worker.wait(60)
+        explorer.wait(60)
         good &= report("drag to the last value", drags(explorer, asked.drags), 500)
     explorer.close()
     return 0 if good else 1

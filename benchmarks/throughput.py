@@ -1,11 +1,11 @@
 """How much of the machine does training use?  `python benchmarks/throughput.py [denoiser vae] [--steps 120]`
 
 Runs the recipes themselves, as `python -m course_utils.training` does, at the profile's batch size. Ten steps and
-large fp32 matrix products take turns, each for the same time, so that both meet the same machine: on a shared one
-either rate alone moves by a quarter from minute to minute. Prints the two rates, the ratio of each pair of turns
+large fp32 matrix products take turns, each for the same time, so that both meet the same machine: on a shared one,
+each rate by itself moves by a quarter from minute to minute. Prints the two rates, the ratio of each pair of turns
 (median and quartiles), and the best turn's rate against the best single product's.
 
-The work of a step is counted, not estimated: torch's FLOP counter looks on while a recipe runs for one step
+The work of a step is counted, not estimated: torch's FLOP counter watches a recipe that runs for one step
 and for two, and the difference is a step's forward and backward passes (a multiply-add is two operations).
 Optimiser, averaging, data and everything element-wise cost time and count as no work.
 """
@@ -23,13 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from course_utils import runtime
 from course_utils.training.recipes import RECIPES, budget
 
-PICTURES = 512  # a step's cost does not depend on how many pictures there are to draw from
-
-
-def wait() -> None:
-    """Until the device has done what it was asked."""
-    if runtime.device().type == "cuda":
-        torch.cuda.synchronize()
+SMALL = {"pictures": 512, "held_out": 64}  # the cost of a step does not depend on how many pictures there are
 
 
 class MatrixProduct:
@@ -44,10 +38,10 @@ class MatrixProduct:
         """Over all the products that fit into so many seconds, and of the fastest of them."""
         times: list[float] = []
         while sum(times) < seconds:
-            wait()
+            runtime.synchronize()
             start = time.perf_counter()
             torch.mm(self.a, self.b, out=self.out)
-            wait()
+            runtime.synchronize()
             times.append(time.perf_counter() - start)
         return self.flops * len(times) / sum(times), self.flops / min(times)
 
@@ -62,7 +56,7 @@ class Stopwatch:
         self.best = 0.0  # FLOP/s of the fastest single product
 
     def __call__(self, step: int, steps: int, logs: dict, preview=None) -> None:
-        wait()
+        runtime.synchronize()
         # The first steps pay for allocations and for the data before them.
         if self.at:
             turn = time.perf_counter() - self.since
@@ -78,7 +72,7 @@ def flops_of_a_step(recipe: str, batch: int) -> int:
 
     def count(steps: int) -> int:
         with FlopCounterMode(display=False) as counter:
-            RECIPES[recipe](budget(recipe, "ci", batch=batch, steps=steps, pictures=PICTURES))
+            RECIPES[recipe](budget(recipe, "ci", batch=batch, steps=steps, **SMALL))
         return counter.get_total_flops()
 
     return count(2) - count(1)
@@ -88,17 +82,16 @@ def measure(recipe: str, profile: str, steps: int, product: MatrixProduct) -> No
     batch = budget(recipe, profile).batch
     flops = flops_of_a_step(recipe, batch)
     watch = Stopwatch(product)
-    RECIPES[recipe](budget(recipe, profile, steps=steps, pictures=PICTURES, progress=watch))
+    RECIPES[recipe](budget(recipe, profile, steps=steps, progress=watch, **SMALL))
     rates = [flops / s for s in watch.seconds]
     ratios = [rate / p for rate, p in zip(rates, watch.products, strict=True)]
     seconds, rate, product_rate = map(statistics.median, (watch.seconds, rates, watch.products))
     low, middle, high = statistics.quantiles(ratios, n=4)
-    print(f"{recipe}: batch {batch}, {flops / 1e9:.1f} GFLOP and {1000 * seconds:.0f} ms a step")
+    print(f"{recipe}: batch {batch}, {flops / 1e9:.1f} GFLOP and {1000 * seconds:.0f} ms per step")
     print(f"  {batch / seconds:.0f} samples/s, {rate / 1e9:.1f} GFLOP/s; product {product_rate / 1e9:.1f} GFLOP/s")
     print(f"  ratio {middle:.2f} turn by turn (quartiles {low:.2f} and {high:.2f} of {len(ratios)} turns)")
-    print(
-        f"  best against best: {max(rates) / 1e9:.1f} and {watch.best / 1e9:.1f} GFLOP/s, ratio {max(rates) / watch.best:.2f}"
-    )
+    best, ratio = max(rates) / 1e9, max(rates) / watch.best
+    print(f"  best against best: {best:.1f} and {watch.best / 1e9:.1f} GFLOP/s, ratio {ratio:.2f}")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -107,7 +100,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("recipes", nargs="*", default=["denoiser", "vae"], metavar="recipe")
     parser.add_argument("--steps", type=int, default=120, help="optimiser steps to time")
     parser.add_argument("--size", type=int, default=2048, help="side of the matrices")
-    default = "gpu" if runtime.device().type == "cuda" else "cpu"
+    default = "cpu" if runtime.device().type == "cpu" else "gpu"
     parser.add_argument("--profile", choices=runtime.PROFILES, default=default)
     asked = parser.parse_args(arguments)
     if unknown := [name for name in asked.recipes if name not in RECIPES]:

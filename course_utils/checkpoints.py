@@ -1,7 +1,7 @@
 """Checkpoints: safetensors with everything needed to rebuild the model in the header, and a manifest of hashes.
 
 Weights are stored as float16 and used as float32. `load("vae")` gives the course's own model; `load(path)` one
-of the student's. A file that is damaged, or not a checkpoint of this course, is told apart and never half-loaded.
+of the student's. A file that is damaged, or not a checkpoint of this course, is refused as a whole.
 """
 
 from __future__ import annotations
@@ -62,19 +62,13 @@ def path_of(name: str | Path) -> Path:
     return path
 
 
-def _read(name: str | Path) -> bytes:
+def header(name: str | Path) -> dict:
+    """What a checkpoint says of itself: model, config, recipe, seed, metrics."""
     path = path_of(name)
     if not path.exists():
         raise CheckpointError(
             f"{path.name} is missing from {path.parent.name}/; `make checkpoints` trains the course's own again"
         )
-    return path.read_bytes()
-
-
-def header(name: str | Path) -> dict:
-    """What a checkpoint says of itself: model, config, recipe, seed, metrics."""
-    path = path_of(name)
-    _read(name)
     try:
         with safe_open(path, framework="pt") as f:
             meta = f.metadata() or {}
@@ -100,7 +94,8 @@ def load(name: str | Path, device: torch.device | str | None = None) -> nn.Modul
         listed = manifest().get(path.name)
         if listed and hashlib.sha256(raw).hexdigest() != listed["sha256"]:
             raise CheckpointError(
-                f"{path.name} does not match data/checkpoints/manifest.json; fetch it again or retrain it with `make checkpoints`"
+                f"{path.name} does not match data/checkpoints/manifest.json; "
+                "fetch it again or retrain it with `make checkpoints`"
             )
     try:
         model = MODELS[about["model"]].from_config(about["config"])

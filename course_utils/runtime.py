@@ -132,6 +132,6 @@ def setup(seed: int = 0) -> str:
     torch.set_float32_matmul_precision("high")
     kinds = {"cpu": "the CPU", "cuda": "one NVIDIA GPU", "mps": "an Apple GPU"}
     return (
-        f"profile {profile()} on {kinds[device().type]} · Python {sys.version_info.major}.{sys.version_info.minor}"
+        f"profile {profile()} on {kinds.get(device().type, device().type)} · Python {sys.version_info.major}.{sys.version_info.minor}"
         f" · torch {torch.__version__.split('+')[0]} · seed {seed}"
     )

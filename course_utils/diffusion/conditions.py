@@ -17,7 +17,7 @@ def slerp(a: Tensor, b: Tensor, share: float | Tensor) -> Tensor:
             raise ValueError(f"{name}: expected unit vectors (B, D), got {tuple(getattr(x, 'shape', ()))}")
         if not torch.allclose(x.norm(dim=1), torch.ones((), dtype=x.dtype, device=x.device), atol=1e-3):
             raise ValueError(f"{name}: expected unit vectors, got lengths {x.norm(dim=1).tolist()}")
-    s = torch.as_tensor(share, dtype=a.dtype, device=a.device)
+    s = torch.as_tensor(share).to(a)
     if s.ndim > 1 or not bool(((s >= 0) & (s <= 1)).all()):
         raise ValueError(f"share is {share}; expected a number from 0 (a) to 1 (b), or (B,) of them")
     if a.shape[1] != b.shape[1]:

@@ -1,7 +1,7 @@
 """What one denoising step costs, in pixels and in latents (notebook 01) or guided (06): work, time and memory.
 
 The denoiser is the course's own transformer. The work is counted by torch's FLOP counter on tensors without data, so
-that counting is instant; time and memory are measured.
+counting is instant; time and memory are measured.
 """
 
 from __future__ import annotations
@@ -19,13 +19,17 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
+from course_utils import runtime
 from course_utils.models.denoiser import Denoiser, DenoiserConfig
 
 
 @dataclass(frozen=True)
 class StepCost:
-    """One forward for one picture. `flops`: operations, a multiply-add is two; `seconds`: best of a few; `saved`: bytes
-    that a training step keeps between forward and backward, weights not counted."""
+    """One forward for one picture.
+
+    `flops`: operations, of which a multiply-add is two; `seconds`: the best of a few; `saved`: bytes that a training
+    step keeps between forward and backward, without the weights.
+    """
 
     tokens: int
     flops: int
@@ -76,34 +80,32 @@ def saved_bytes(model: Denoiser) -> int:
     return total
 
 
-@torch.inference_mode()
-def seconds(model: Denoiser, repeats: int = 3) -> float:
-    """Wall time of one forward for one picture, the best of `repeats` after one to warm up."""
-    on = next(model.parameters()).device
-    inputs, best = _inputs(model, str(on)), float("inf")
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
-        model(*inputs)
-        if on.type == "cuda":
-            torch.cuda.synchronize()
-        best = min(best, time.perf_counter() - start)
-    return best
-
-
-def median_seconds(function: Callable[[], object], repeats: int = 7) -> float:
-    """Wall time of a call, the median of `repeats` after one to warm up."""
+def _timed(function: Callable[[], object], repeats: int, on: torch.device) -> list[float]:
+    """Wall times of `repeats` calls, in order of size, after one to warm up."""
     taken = []
     for _ in range(repeats + 1):
         start = time.perf_counter()
         function()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
+        runtime.synchronize(on)
         taken.append(time.perf_counter() - start)
-    return sorted(taken[1:])[repeats // 2]
+    return sorted(taken[1:])
+
+
+@torch.inference_mode()
+def seconds(model: Denoiser, repeats: int = 3) -> float:
+    """Wall time of one forward for one picture, the best of `repeats` after one to warm up."""
+    on = next(model.parameters()).device
+    inputs = _inputs(model, str(on))
+    return _timed(lambda: model(*inputs), repeats, on)[0]
+
+
+def median_seconds(function: Callable[[], object], repeats: int = 7) -> float:
+    """Wall time of a call, the median of `repeats` after one to warm up."""
+    return _timed(function, repeats, runtime.device())[repeats // 2]
 
 
 class _Live(TorchDispatchMode):
-    """Looks on at every operation: how many bytes the results that are still alive take, and the most so far."""
+    """Watches every operation: how many bytes the results that are still alive take, and the most so far."""
 
     def __init__(self):
         super().__init__()
@@ -134,7 +136,7 @@ class _Live(TorchDispatchMode):
 def peak_bytes(function: Callable[[], object]) -> int:
     """The most memory that tensors made during a call take at one moment, in bytes. Weights were there before.
 
-    Results of operations are counted, on every device alike; what an operation needs for itself alone is not.
+    The results of operations are counted, on every device alike; what an operation needs only while it runs is not.
     """
     with _Live() as live:
         function()
@@ -151,5 +153,5 @@ def slope(x, y) -> float:
     """The exponent a of the best power law y ∝ xᵃ: the slope of a straight line through the logarithms."""
     x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     if x.shape != y.shape or x.size < 2 or (x <= 0).any() or (y <= 0).any():
-        raise ValueError(f"x, y: expected two or more positive numbers each, got {x.tolist()} and {y.tolist()}")
+        raise ValueError(f"x, y: got {x.tolist()} and {y.tolist()}; expected two or more positive numbers each")
     return float(np.polyfit(np.log(x), np.log(y), 1)[0])

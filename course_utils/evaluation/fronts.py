@@ -14,8 +14,8 @@ import numpy as np
 def front(right: np.ndarray, diversity: np.ndarray, levels: Sequence[float]) -> np.ndarray:
     """The most diversity that a curve reaches where `right` is at least each level: (levels,).
 
-    right, diversity (points,): the curve's points in the order of its knob, joined by straight lines. NaN where it
-    never gets that far.
+    right, diversity (points,): the curve's points in the order of its knob, joined by straight lines. The result is
+    NaN where the curve never gets that far.
     """
     right, diversity = np.asarray(right, dtype=float), np.asarray(diversity, dtype=float)
     if right.ndim != 1 or right.shape != diversity.shape or len(right) < 2:

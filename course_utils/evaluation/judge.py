@@ -12,18 +12,18 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from course_utils.datasets.attributes import ATTRIBUTES, NAMES
+from course_utils.evaluation.chunks import device_of, in_chunks
 from course_utils.images import check_pictures
 
 ACCESSORY, COLOUR = NAMES.index("accessory"), NAMES.index("accessory_colour")
 NOTHING = ATTRIBUTES["accessory"].index("nothing")
-CHUNK = 256  # pictures that the judge sees at once
 
 
 class Predicts(Protocol):
-    """All that is asked of a judge here; `models.classifier.Judge` has it."""
+    """All that this module needs of a judge; `models.classifier.Judge` has it."""
 
     def predict(self, x: Tensor) -> Tensor: ...
 
@@ -58,23 +58,30 @@ def check_named(named: Tensor, n: int) -> Tensor:
     """(n, 6) rows of named attributes, or a ValueError that says what came instead."""
     if not isinstance(named, Tensor) or named.shape != (n, len(NAMES)):
         came = tuple(getattr(named, "shape", ())) or type(named).__name__
-        raise ValueError(f"named: expected {n} rows of {len(NAMES)} attributes, one a picture, got {came}")
+        raise ValueError(f"named: got {came}; expected {n} rows of {len(NAMES)} attributes, one per picture")
     named = named.long().cpu()
     for column, name in enumerate(NAMES):
         low, high = (int(v) for v in named[:, column].aminmax()) if n else (0, 0)
         if low < -1 or high >= len(ATTRIBUTES[name]):
             bad = low if low < -1 else high
-            raise ValueError(f"named: {name} is {bad}; expected -1 (open) to {len(ATTRIBUTES[name]) - 1}")
+            raise ValueError(f"named: got {bad} for {name}; expected -1 (open) to {len(ATTRIBUTES[name]) - 1}")
     return named
 
 
-@torch.no_grad()
 def predictions(judge: Predicts, pictures: Tensor) -> Tensor:
     """What the judge sees in pictures (N, 3, 64, 64) in [-1, 1]: (N, 6) int64 on the CPU."""
     check_pictures(pictures, "pictures")
-    device = next(judge.parameters()).device if isinstance(judge, nn.Module) else pictures.device
-    parts = [judge.predict(part.to(device)).cpu() for part in pictures.split(CHUNK) if len(part)]
-    return torch.cat(parts) if parts else torch.empty(0, len(NAMES), dtype=torch.int64)
+    if not len(pictures):
+        return torch.empty(0, len(NAMES), dtype=torch.int64)
+    return in_chunks(judge.predict, pictures, on=device_of(judge))
+
+
+def share_right(found: Tensor, named: Tensor) -> dict[str, float]:
+    """For each attribute that some row of `named` (N, 6) names, the share of those rows where `found` (N, 6) agrees."""
+    counts, right = named >= 0, (found == named) & (named >= 0)
+    return {
+        name: float(right[:, i].sum() / counts[:, i].sum()) for i, name in enumerate(NAMES) if bool(counts[:, i].any())
+    }
 
 
 def adherence(judge: Predicts, pictures: Tensor, named: Tensor) -> Adherence:
@@ -85,12 +92,8 @@ def adherence(judge: Predicts, pictures: Tensor, named: Tensor) -> Adherence:
     """
     found = predictions(judge, pictures)
     named = check_named(named, len(found))
-    counts, right = named >= 0, (found == named) & (named >= 0)
-    asked = counts.sum(1)
-    per_attribute = {
-        name: float(right[:, i].sum() / counts[:, i].sum()) for i, name in enumerate(NAMES) if bool(counts[:, i].any())
-    }
-    return Adherence(right.sum(1) / asked, right.sum(1) == asked, asked, per_attribute)
+    asked, right = (named >= 0).sum(1), ((found == named) & (named >= 0)).sum(1)
+    return Adherence(right / asked, right == asked, asked, share_right(found, named))
 
 
 def accuracy(judge: Predicts, pictures: Tensor, attributes: Tensor) -> dict[str, float]:
@@ -107,8 +110,8 @@ def normalised_entropy(values: Tensor, kinds: int) -> float:
     n draws show at most min(n, kinds) different values, so the maximum is log min(n, kinds).
     """
     if len(values) < 2 or kinds < 2:
-        raise ValueError(f"values: entropy needs 2 values and 2 kinds or more, got {len(values)} and {kinds}")
-    p = torch.bincount(values, minlength=kinds).double() / len(values)
+        raise ValueError(f"values, kinds: got {len(values)} and {kinds}; expected 2 values and 2 kinds or more")
+    p = torch.bincount(values.cpu(), minlength=kinds).double() / len(values)
     # xlogy is 0 where p is 0; adding 0.0 turns the -0.0 of a single value into 0.0.
     return float(-torch.special.xlogy(p, p).sum() / math.log(min(len(values), kinds))) + 0.0
 
@@ -125,12 +128,12 @@ def open_diversity(judge: Predicts, pictures: Tensor, named: Tensor) -> float:
     """
     found = predictions(judge, pictures)
     if len(found) < 2:
-        raise ValueError(f"pictures: diversity needs at least 2 samples of a prompt, got {len(found)}")
+        raise ValueError(f"pictures: got {len(found)}; expected at least 2 samples of one prompt")
     if isinstance(named, Tensor) and named.ndim == 1:
         named = named.expand(len(found), -1)
     row = check_named(named, len(found))
     if bool((row != row[0]).any()):
-        raise ValueError("named: the rows differ; diversity is measured over samples of one prompt")
+        raise ValueError("named: got rows that differ; expected equal ones, because diversity is that of one prompt")
     entropies = []
     for column, name in enumerate(NAMES):
         if row[0, column] >= 0:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from course_utils.evaluation.chunks import device_of, in_chunks
+
 ACTIVE = 0.01  # Burda et al. 2016, "Latent space representation"
-CHUNK = 256  # pictures that the encoder sees at once
 
 
-@torch.no_grad()
 def posteriors(model: nn.Module, pictures: Tensor) -> tuple[Tensor, Tensor]:
     """Pictures (N, 3, 64, 64) in [-1, 1] → means and log-variances, each (N, D) on the CPU.
 
@@ -22,12 +22,13 @@ def posteriors(model: nn.Module, pictures: Tensor) -> tuple[Tensor, Tensor]:
     """
     if not len(pictures):
         raise ValueError("pictures: got none; expected one or more")
-    device = next(model.parameters()).device
-    found = [model.encode(part.to(device)) for part in pictures.split(CHUNK)]
-    return (
-        torch.cat([q.mean.flatten(1).cpu() for q in found]),
-        torch.cat([q.logvar.flatten(1).cpu() for q in found]),
-    )
+
+    def both(x: Tensor) -> Tensor:
+        q = model.encode(x)
+        return torch.stack([q.mean.flatten(1), q.logvar.flatten(1)], dim=1)
+
+    mean, logvar = in_chunks(both, pictures, on=device_of(model)).unbind(1)
+    return mean, logvar
 
 
 def active_dimensions(mean: Tensor, threshold: float = ACTIVE) -> Tensor:
@@ -37,13 +38,13 @@ def active_dimensions(mean: Tensor, threshold: float = ACTIVE) -> Tensor:
     al. 2016, "Latent space representation"). Where it is not, every picture has the same mean there.
     """
     _matrix(mean, "mean")
-    return mean.double().var(dim=0) > threshold
+    return mean.cpu().double().var(dim=0) > threshold
 
 
 def kl_per_dimension(mean: Tensor, logvar: Tensor) -> Tensor:
     """KL(q(z_d|x) ‖ N(0, 1)) in nats, mean over pictures: (N, D), (N, D) → (D,). Their sum is the VAE's KL term."""
     _pair(mean, logvar)
-    m, v = mean.double(), logvar.double()
+    m, v = mean.cpu().double(), logvar.cpu().double()
     return (0.5 * (m.square() + v.exp() - 1 - v)).mean(0).float()
 
 
@@ -55,18 +56,18 @@ def aggregate_moments(mean: Tensor, logvar: Tensor) -> tuple[Tensor, Tensor]:
     the population here, so the variance of the means is the one that divides by N.
     """
     _pair(mean, logvar)
-    m = mean.double()
-    return m.mean(0).float(), (m.var(dim=0, unbiased=False) + logvar.double().exp().mean(0)).float()
+    m, v = mean.cpu().double(), logvar.cpu().double()
+    return m.mean(0).float(), (m.var(dim=0, unbiased=False) + v.exp().mean(0)).float()
 
 
 def _matrix(x: Tensor, name: str) -> None:
     if not isinstance(x, Tensor) or x.ndim != 2 or len(x) < 2:
         came = tuple(getattr(x, "shape", ())) or type(x).__name__
-        raise ValueError(f"{name}: expected (N, D) for N ≥ 2 pictures, got {came}")
+        raise ValueError(f"{name}: got {came}; expected (N, D) for N ≥ 2 pictures")
 
 
 def _pair(mean: Tensor, logvar: Tensor) -> None:
     _matrix(mean, "mean")
     _matrix(logvar, "logvar")
     if mean.shape != logvar.shape:
-        raise ValueError(f"logvar: expected the shape of mean, {tuple(mean.shape)}, got {tuple(logvar.shape)}")
+        raise ValueError(f"logvar: got {tuple(logvar.shape)}; expected the shape of mean, {tuple(mean.shape)}")

@@ -1,27 +1,21 @@
 """Numbers for pictures and embeddings. Pictures are (B, 3, H, W) floats in [-1, 1] everywhere.
 
 Distances between two pictures (PSNR, SSIM, LPIPS), between two sets of pictures (Fréchet distance), the power
-that pictures have at each spatial frequency, and what CLIP retrieves and recognises.
+that pictures have at each spatial frequency, and what CLIP retrieves.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_utils.datasets.attributes import ATTRIBUTES, NAMES
-from course_utils.datasets.captions import SYNONYMS
+from course_utils.evaluation.chunks import device_of, in_chunks
 from course_utils.images import check_pictures
-
-if TYPE_CHECKING:
-    from course_utils.models.clip import CLIP
 
 DATA_RANGE = 2.0  # of pictures in [-1, 1]
 CHUNK = 128  # pictures that a network sees at once
@@ -31,12 +25,15 @@ def _pairs(x: Tensor, y: Tensor) -> None:
     check_pictures(x, "x")
     check_pictures(y, "y")
     if x.shape != y.shape:
-        raise ValueError(f"y: expected the shape of x, {tuple(x.shape)}, got {tuple(y.shape)}")
+        raise ValueError(f"y: got {tuple(y.shape)}; expected the shape of x, {tuple(x.shape)}")
 
 
 def _as_images(x: Tensor) -> np.ndarray:
-    """(B, 3, H, W) → float64 (B, H, W, 3), as scikit-image wants them. Overshoot from rounding is clipped."""
-    return x.detach().clamp(-1.0, 1.0).permute(0, 2, 3, 1).double().cpu().numpy()
+    """(B, 3, H, W) → float64 (B, H, W, 3), as scikit-image wants them. Overshoot from rounding is clipped.
+
+    On the CPU first: not every device has float64.
+    """
+    return x.detach().clamp(-1.0, 1.0).permute(0, 2, 3, 1).cpu().double().numpy()
 
 
 def psnr(x: Tensor, y: Tensor) -> Tensor:
@@ -77,12 +74,6 @@ def course_lpips() -> nn.Module:
     return lpips_network(load("backbone"))
 
 
-def _device_of(net: nn.Module) -> torch.device:
-    first = next(iter((*net.parameters(), *net.buffers())), None)
-    return first.device if first is not None else torch.device("cpu")
-
-
-@torch.no_grad()
 def perceptual_distance(x: Tensor, y: Tensor, net: nn.Module | None = None) -> Tensor:
     """LPIPS of each pair (Zhang et al. 2018): (B,), 0 for equal pictures.
 
@@ -91,16 +82,14 @@ def perceptual_distance(x: Tensor, y: Tensor, net: nn.Module | None = None) -> T
     """
     _pairs(x, y)
     net = course_lpips() if net is None else net
-    device = _device_of(net)
-    chunks = zip(x.split(CHUNK), y.split(CHUNK), strict=True)
-    return torch.cat([net(a.to(device), b.to(device)).flatten(1).mean(1).cpu() for a, b in chunks])
+    return in_chunks(lambda a, b: net(a, b).flatten(1).mean(1), x, y, size=CHUNK, on=device_of(net))
 
 
 def lpips_diversity(pictures: Tensor, net: nn.Module | None = None) -> float:
     """Mean LPIPS over all pairs of different samples of one prompt: pictures (n, 3, H, W), n ≥ 2."""
     check_pictures(pictures, "pictures")
     if len(pictures) < 2:
-        raise ValueError(f"pictures: diversity needs at least 2 samples of a prompt, got {len(pictures)}")
+        raise ValueError(f"pictures: got {len(pictures)}; expected at least 2 samples of one prompt")
     i, j = torch.triu_indices(len(pictures), len(pictures), offset=1)
     return float(perceptual_distance(pictures[i], pictures[j], net).mean())
 
@@ -108,10 +97,10 @@ def lpips_diversity(pictures: Tensor, net: nn.Module | None = None) -> float:
 def _moments(features: Tensor, name: str) -> tuple[Tensor, Tensor]:
     if not isinstance(features, Tensor) or features.ndim != 2 or len(features) < 2:
         came = tuple(getattr(features, "shape", ()))
-        raise ValueError(f"{name}: expected features of shape (N, D) with N ≥ 2, got {came}")
-    f = features.detach().double().cpu()
+        raise ValueError(f"{name}: got {came}; expected features of shape (N, D) with N ≥ 2")
+    f = features.detach().cpu().double()
     if not bool(f.isfinite().all()):
-        raise ValueError(f"{name}: expected finite features, got NaN or infinity")
+        raise ValueError(f"{name}: got NaN or infinity; expected finite features")
     return f.mean(0), torch.cov(f.T).reshape(f.shape[1], f.shape[1])
 
 
@@ -122,16 +111,16 @@ def _root(symmetric: Tensor) -> Tensor:
 
 
 def frechet_distance(feats_a: Tensor, feats_b: Tensor) -> float:
-    """Squared Fréchet distance of Gaussians fitted to two sets (N, D) (Heusel et al. 2017, eq. 6).
+    """The *squared* Fréchet distance of Gaussians fitted to two sets (N, D) (Heusel et al. 2017, eq. 6).
 
     |μ_a − μ_b|² + tr(Σ_a + Σ_b − 2 (Σ_a Σ_b)^½), in float64. With A = Σ_a^½, the product Σ_a Σ_b has the
     eigenvalues of the symmetric A Σ_b A, so no root of a non-symmetric matrix is needed. With the judge's
-    features this is not the FID of papers: it compares with itself only, at equal N.
+    features this is not the FID of papers: compare such numbers only with each other, at equal N.
     """
     mean_a, cov_a = _moments(feats_a, "feats_a")
     mean_b, cov_b = _moments(feats_b, "feats_b")
     if mean_a.shape != mean_b.shape:
-        raise ValueError(f"feats_b: expected {len(mean_a)} features a row, as in feats_a, got {len(mean_b)}")
+        raise ValueError(f"feats_b: got {len(mean_b)} features per row; expected {len(mean_a)}, as in feats_a")
     root = _root(cov_a)
     product = root @ cov_b @ root
     cross = torch.linalg.eigvalsh(0.5 * (product + product.T)).clamp(min=0.0).sqrt().sum()
@@ -140,7 +129,7 @@ def frechet_distance(feats_a: Tensor, feats_b: Tensor) -> float:
 
 
 def _power(pictures: Tensor, name: str) -> tuple[Tensor, Tensor]:
-    """Mean power spectrum over pictures and channels, (H, W), and each entry's radial frequency, (H, W).
+    """Mean power spectrum over pictures and channels, (H, W), and the radial frequency of each entry, (H, W).
 
     Each channel's mean is removed, then a Hann window is laid over the picture: a picture's left edge does
     not continue its right one, and without the window that jump would pass for high frequencies. The scale
@@ -148,7 +137,7 @@ def _power(pictures: Tensor, name: str) -> tuple[Tensor, Tensor]:
     """
     check_pictures(pictures, name)
     if not len(pictures):
-        raise ValueError(f"{name}: expected at least one picture, got none")
+        raise ValueError(f"{name}: got none; expected at least one picture")
     height, width = pictures.shape[2:]
     window = torch.outer(*(torch.hann_window(side, dtype=torch.float64) for side in (height, width)))
     total = torch.zeros(height, width, dtype=torch.float64)
@@ -190,7 +179,9 @@ def high_frequency_ratio(fake: Tensor, real: Tensor, above: float = 0.25) -> flo
     power_fake, radius = _power(fake, "fake")
     power_real, _ = _power(real, "real")
     if power_fake.shape != power_real.shape:
-        raise ValueError(f"fake: expected real's size {tuple(real.shape[2:])}, got {tuple(fake.shape[2:])}")
+        raise ValueError(
+            f"fake: got pictures of {tuple(fake.shape[2:])}; expected real's size, {tuple(real.shape[2:])}"
+        )
     high = radius > above
     return float(power_fake[high].sum() / power_real[high].sum())
 
@@ -203,66 +194,10 @@ def recall_at_1(image_emb: Tensor, text_emb: Tensor, captions: Sequence[str]) ->
     for name, emb in (("image_emb", image_emb), ("text_emb", text_emb)):
         if emb.ndim != 2 or len(emb) != len(captions) or not len(emb):
             came = tuple(emb.shape)
-            raise ValueError(f"{name}: expected {len(captions)} rows, as many as captions, got {came}")
+            raise ValueError(f"{name}: got {came}; expected {len(captions)} rows, as many as captions")
     if image_emb.shape != text_emb.shape:
         shapes = tuple(image_emb.shape), tuple(text_emb.shape)
-        raise ValueError(f"text_emb: expected the shape of image_emb, {shapes[0]}, got {shapes[1]}")
+        raise ValueError(f"text_emb: got {shapes[1]}; expected the shape of image_emb, {shapes[0]}")
     a, b = F.normalize(image_emb.detach().float(), dim=1), F.normalize(text_emb.detach().float(), dim=1)
     best = (a @ b.to(a.device).T).argmax(1).tolist()
     return sum(captions[j] == captions[i] for i, j in enumerate(best)) / len(best)
-
-
-# A class is described in several ways, with every species and every synonym, and its embeddings are averaged
-# (Radford et al. 2021, §3.1.4), so that what a template says beside the class word averages out.
-TEMPLATES: dict[str, tuple[str, ...]] = {
-    "species": ("a {}", "a photo of a {}", "a cute {}", "a plush {}"),
-    "fur": ("a {} {animal}", "a photo of a {} {animal}"),
-    "accessory": ("a {animal} with a {}", "a {animal} wearing a {}"),
-    "accessory_colour": ("a {animal} with a {} {worn}", "a {animal} wearing a {} {worn}"),
-    "background": ("a {animal} on a {} background", "a {animal} in front of a {} background"),
-    "pattern": ("a {animal} on a {} background", "a {animal} against a {} background"),
-}
-# Words that do not fit their attribute's templates bring their own.
-SPECIAL: dict[str, tuple[str, ...]] = {
-    "bare": ("a {animal}, bare", "a {animal} with no accessory, bare"),
-    "stripes": ("a {animal} on a sky background with {}",),
-    "squares": ("a {animal} on a sky background with {}",),
-    "dots": ("a {animal} on a sky background with {}",),
-}
-
-
-def zero_shot_prompts(name: str, value: str) -> list[str]:
-    """The texts that stand for one value of one attribute."""
-    texts = []
-    for word in SYNONYMS[name][value]:
-        for template in SPECIAL.get(word, TEMPLATES[name]):
-            animals = ATTRIBUTES["species"] if "{animal}" in template else ("",)
-            worn = ATTRIBUTES["accessory"][1:] if "{worn}" in template else ("",)
-            texts += [template.format(word, animal=animal, worn=w) for animal in animals for w in worn]
-    texts = [re.sub(r"\ba (?=elephant)", "an ", text) for text in texts]
-    return [re.sub(r"\ba ((?:\w+ )?(?:glasses|spectacles))", r"\1", text) for text in texts]
-
-
-@torch.no_grad()
-def zero_shot(clip: CLIP, pictures: Tensor, attributes: Tensor) -> dict[str, float]:
-    """Accuracy for each attribute when a picture takes the value with the nearest description.
-
-    pictures (N, 3, 64, 64) in [-1, 1]; attributes (N, 6), -1 where one does not apply: that is not
-    counted. (Radford et al. 2021, §3.1)
-    """
-    check_pictures(pictures, "pictures")
-    expected = (len(pictures), len(NAMES))
-    if attributes.shape != expected:
-        raise ValueError(f"attributes: expected shape {expected}, got {tuple(attributes.shape)}")
-    device = _device_of(clip) if isinstance(clip, nn.Module) else torch.device("cpu")
-    images = torch.cat([clip.encode_image(part.to(device)).float().cpu() for part in pictures.split(CHUNK)])
-    truth, result = attributes.cpu(), {}
-    for column, name in enumerate(NAMES):
-        rows = truth[:, column] >= 0
-        if not bool(rows.any()):
-            continue
-        texts = [clip.encode_text(zero_shot_prompts(name, value)) for value in ATTRIBUTES[name]]
-        centres = F.normalize(torch.stack([t.float().mean(0).cpu() for t in texts]), dim=1)
-        nearest = (images[rows] @ centres.T).argmax(1)
-        result[name] = float((nearest == truth[rows, column]).float().mean())
-    return result

@@ -1,7 +1,7 @@
 """Linear probes: what can be read off a vector by nothing but a weighted sum?
 
-A probe is a logistic regression on frozen features. If it finds an attribute, the attribute lies there in plain
-sight. It does not say that anything makes use of it, so compare with a control, such as an untrained network
+A probe is a logistic regression on frozen features. If it finds an attribute, a weighted sum is enough to read it off.
+It does not say that anything makes use of the attribute, so compare with a control, such as an untrained network
 (Alain & Bengio 2017, arXiv:1610.01644; Hewitt & Liang 2019, arXiv:1909.03368).
 """
 
@@ -27,7 +27,7 @@ class LinearProbe:
         """Features (N, D) → (N, K)."""
         x = _features(features, "features")
         if x.shape[1] != len(self.mean):
-            raise ValueError(f"features: expected {len(self.mean)} numbers a row, as in training, got {x.shape[1]}")
+            raise ValueError(f"features: got {x.shape[1]} numbers per row; expected {len(self.mean)}, as in training")
         return F.linear((x - self.mean) / self.std, self.weight, self.bias)
 
     def predict(self, features: Tensor) -> Tensor:
@@ -42,7 +42,7 @@ def fit_probe(features: Tensor, labels: Tensor, l2: float = 1e-3, iterations: in
     """
     x, y = _pair(features, labels, "features", "labels")
     if len(x) < 2:
-        raise ValueError(f"labels: expected two or more labelled rows, got {len(x)}")
+        raise ValueError(f"labels: got {len(x)} labelled rows; expected two or more")
     mean, std = x.mean(0), x.std(0).clamp(min=1e-6)
     x = (x - mean) / std
     classes = int(y.max()) + 1
@@ -75,7 +75,7 @@ def linear_probe(
     """
     x, y = _pair(test_features, test_labels, "test_features", "test_labels")
     if not len(x):
-        raise ValueError("test_labels: expected one labelled row or more, got none")
+        raise ValueError("test_labels: got no labelled row; expected one or more")
     probe = fit_probe(features, labels, l2, iterations)
     return float((probe.predict(x) == y).float().mean())
 
@@ -83,7 +83,7 @@ def linear_probe(
 def _features(features: Tensor, name: str) -> Tensor:
     if not isinstance(features, Tensor) or features.ndim != 2 or not features.is_floating_point():
         came = f"{features.dtype} {tuple(features.shape)}" if isinstance(features, Tensor) else type(features).__name__
-        raise ValueError(f"{name}: expected a float tensor (N, D), got {came}")
+        raise ValueError(f"{name}: got {came}; expected a float tensor (N, D)")
     return features.detach().float().cpu()
 
 
@@ -92,6 +92,6 @@ def _pair(features: Tensor, labels: Tensor, name: str, of: str) -> tuple[Tensor,
     x = _features(features, name)
     if not isinstance(labels, Tensor) or labels.shape != (len(x),) or labels.is_floating_point():
         came = f"{labels.dtype} {tuple(labels.shape)}" if isinstance(labels, Tensor) else type(labels).__name__
-        raise ValueError(f"{of}: expected an integer tensor ({len(x)},), got {came}")
+        raise ValueError(f"{of}: got {came}; expected an integer tensor ({len(x)},)")
     y = labels.detach().long().cpu()
     return x[y >= 0], y[y >= 0]

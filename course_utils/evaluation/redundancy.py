@@ -18,14 +18,14 @@ from torch import Tensor
 def _batch(x: Tensor, name: str = "x") -> Tensor:
     if not isinstance(x, Tensor) or x.ndim != 4:
         came = tuple(getattr(x, "shape", ())) or type(x).__name__
-        raise ValueError(f"{name}: expected a batch (N, C, H, W), got {came}")
-    return x.double()
+        raise ValueError(f"{name}: got {came}; expected a batch (N, C, H, W)")
+    return x.detach().cpu().double()  # not every device has float64
 
 
 def neighbour_correlation(x: Tensor, distance: int = 1) -> float:
     """Pearson correlation of numbers that lie `distance` apart, across and down: (N, C, H, W) → [-1, 1].
 
-    All channels and both directions are pooled. 1: each number tells its neighbour; 0: it says nothing about it.
+    All channels and both directions are pooled. 1 means that each number determines its neighbour, 0 that it says nothing about it.
     """
     x = _batch(x)
     if not isinstance(distance, int) or not 1 <= distance < min(x.shape[2:]):
@@ -39,11 +39,11 @@ def neighbour_correlation(x: Tensor, distance: int = 1) -> float:
 def pca_energy(x: Tensor) -> Tensor:
     """The share of variance that each principal component holds, the largest first: (N, C, H, W) → (min(N, D),).
 
-    From N pictures at most N - 1 components can be told; use many more pictures than components that matter.
+    N pictures determine at most N - 1 components; use many more pictures than components that matter.
     """
     rows = _batch(x).flatten(1)
     if len(rows) < 2:
-        raise ValueError(f"x: expected two pictures or more, got {len(rows)}")
+        raise ValueError(f"x: got {len(rows)}; expected two pictures or more")
     energy = torch.linalg.svdvals(rows - rows.mean(0)).square()
     return energy / energy.sum()
 
@@ -61,23 +61,16 @@ def dct_energy(x: Tensor) -> Tensor:
     return (energy / total).sort(dim=1, descending=True).values
 
 
-def coefficients_for(shares: Tensor, share: float = 0.99) -> Tensor:
-    """How many of the largest hold `share` of the whole? (..., D), sorted and summing to 1 → (...), at least 1."""
-    if not 0 < share <= 1:
-        raise ValueError(f"share: got {share}; expected more than 0, at most 1")
-    short = shares.cumsum(-1) < share - 1e-9
-    return (short.sum(-1) + 1).clamp_max(shares.shape[-1])
-
-
 def png_bits_per_pixel(pictures: Tensor) -> Tensor:
-    """The size of each picture as a PNG file, in bits a pixel: uint8 (N, 3, H, W) → (N,). Raw it would be 24.
+    """The size of each picture as a PNG file, in bits per pixel: uint8 (N, 3, H, W) → (N,). Raw it would be 24.
 
-    PNG is lossless, so this is a bound from above on what the picture tells. Its header of about 60 bytes counts.
+    PNG is lossless, so this is an upper bound on the information in the picture. The header of about 60 bytes counts.
     """
     if not isinstance(pictures, Tensor) or pictures.dtype != torch.uint8 or pictures.ndim != 4:
-        raise ValueError("pictures: expected a uint8 tensor (N, 3, H, W)")
+        came = f"{getattr(pictures, 'dtype', type(pictures).__name__)} {tuple(getattr(pictures, 'shape', ()))}"
+        raise ValueError(f"pictures: got {came}; expected uint8 (N, 3, H, W)")
     bits = []
-    for picture in pictures.permute(0, 2, 3, 1).numpy():
+    for picture in pictures.permute(0, 2, 3, 1).cpu().numpy():
         file = io.BytesIO()
         Image.fromarray(np.ascontiguousarray(picture)).save(file, "png", optimize=True)
         bits.append(8 * len(file.getvalue()) / (picture.shape[0] * picture.shape[1]))

@@ -1,7 +1,7 @@
 """What can be asked of two towers without training: prompts for classes, and sentences that ought to be told apart.
 
-`class_prompts` makes equally many texts for every value of an attribute, so that they can be embedded as one tensor
-(classes, texts, D). The rest tests what contrastive embeddings are known to be weak at: which colour belongs to which
+`zero_shot` recognises attributes. `class_prompts` makes equally many texts for every value of an attribute, so that
+they can be embedded as one tensor (classes, texts, D). The rest tests what contrastive embeddings are known to be weak at: which colour belongs to which
 thing, the order of words, negation and counting (Yuksekgonul et al. 2023; Thrush et al. 2022).
 """
 
@@ -11,21 +11,78 @@ import math
 import random
 import re
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from course_utils.datasets.attributes import ATTRIBUTES, check_attributes
+from course_utils.datasets.attributes import ATTRIBUTES, NAMES, check_attributes
 from course_utils.datasets.captions import SYNONYMS, describe, full_caption
-from course_utils.evaluation.metrics import zero_shot_prompts
-from course_utils.images import to_float
+from course_utils.evaluation.chunks import device_of, in_chunks
+from course_utils.images import check_pictures, to_float
+
+if TYPE_CHECKING:
+    from course_utils.models.clip import CLIP
+
+# A class is described in several ways, with every species and every synonym, and its embeddings are averaged
+# (Radford et al. 2021, §3.1.4), so that what a template says beside the class word averages out.
+TEMPLATES: dict[str, tuple[str, ...]] = {
+    "species": ("a {}", "a photo of a {}", "a cute {}", "a plush {}"),
+    "fur": ("a {} {animal}", "a photo of a {} {animal}"),
+    "accessory": ("a {animal} with a {}", "a {animal} wearing a {}"),
+    "accessory_colour": ("a {animal} with a {} {worn}", "a {animal} wearing a {} {worn}"),
+    "background": ("a {animal} on a {} background", "a {animal} in front of a {} background"),
+    "pattern": ("a {animal} on a {} background", "a {animal} against a {} background"),
+}
+# Words that do not fit their attribute's templates bring their own.
+SPECIAL: dict[str, tuple[str, ...]] = {
+    "bare": ("a {animal}, bare", "a {animal} with no accessory, bare"),
+    "stripes": ("a {animal} on a sky background with {}",),
+    "squares": ("a {animal} on a sky background with {}",),
+    "dots": ("a {animal} on a sky background with {}",),
+}
+
+
+def zero_shot_prompts(name: str, value: str) -> list[str]:
+    """The texts that stand for one value of one attribute."""
+    return [
+        text
+        for word in SYNONYMS[name][value]
+        for template in SPECIAL.get(word, TEMPLATES[name])
+        for text in _filled(template, word)
+    ]
+
+
+@torch.no_grad()
+def zero_shot(clip: CLIP, pictures: Tensor, attributes: Tensor) -> dict[str, float]:
+    """Accuracy for each attribute when a picture takes the value with the nearest description.
+
+    pictures (N, 3, 64, 64) in [-1, 1]; attributes (N, 6), -1 where one does not apply: that is not
+    counted. (Radford et al. 2021, §3.1)
+    """
+    check_pictures(pictures, "pictures")
+    expected = (len(pictures), len(NAMES))
+    if attributes.shape != expected:
+        raise ValueError(f"attributes: got shape {tuple(attributes.shape)}; expected {expected}")
+    images = in_chunks(lambda x: clip.encode_image(x).float(), pictures, on=device_of(clip))
+    truth, result = attributes.cpu(), {}
+    for column, name in enumerate(NAMES):
+        rows = truth[:, column] >= 0
+        if not bool(rows.any()):
+            continue
+        texts = [clip.encode_text(zero_shot_prompts(name, value)) for value in ATTRIBUTES[name]]
+        centres = F.normalize(torch.stack([t.float().mean(0).cpu() for t in texts]), dim=1)
+        nearest = (images[rows] @ centres.T).argmax(1)
+        result[name] = float((nearest == truth[rows, column]).float().mean())
+    return result
 
 
 def class_prompts(name: str, templates: Sequence[str] | None = None) -> list[list[str]]:
     """For each value of attribute `name`, the same number of texts.
 
     `templates` hold {} for the value and may hold {animal} and {worn}, which take every species and every accessory.
-    Left out, the texts are those of `evaluation.metrics.zero_shot`, synonyms included; values with fewer texts repeat
+    Left out, the texts are those of `zero_shot`, synonyms included; values with fewer texts repeat
     them all equally often, which leaves their mean as it is.
     """
     if name not in ATTRIBUTES:
@@ -37,13 +94,14 @@ def class_prompts(name: str, templates: Sequence[str] | None = None) -> list[lis
     if not templates or any("{}" not in t for t in templates):
         raise ValueError(f"templates: got {templates!r}; expected one or more, each with {{}} for the value")
     words = [SYNONYMS[name][value][0] for value in ATTRIBUTES[name]]
-    return [[_mended(text) for template in templates for text in _filled(template, word)] for word in words]
+    return [[text for template in templates for text in _filled(template, word)] for word in words]
 
 
 def _filled(template: str, word: str) -> list[str]:
+    """A template with the word in it, once for each species and accessory that it leaves open."""
     animals = ATTRIBUTES["species"] if "{animal}" in template else ("",)
     worn = ATTRIBUTES["accessory"][1:] if "{worn}" in template else ("",)
-    return [template.format(word, animal=animal, worn=w) for animal in animals for w in worn]
+    return [_mended(template.format(word, animal=animal, worn=w)) for animal in animals for w in worn]
 
 
 def _mended(text: str) -> str:
@@ -100,7 +158,7 @@ def prefers_truth(
     """
     if not len(image_emb) or len(true) != len(image_emb) or len(false) != len(image_emb):
         raise ValueError(
-            f"true, false: expected {len(image_emb)} sentences each, one a picture, got {len(true)} and {len(false)}"
+            f"true, false: got {len(true)} and {len(false)}; expected {len(image_emb)} sentences each, one per picture"
         )
     a, b = ((image_emb * encode_text(list(texts)).to(image_emb.device)).sum(1).float() for texts in (true, false))
     right = (a > b).float() + 0.5 * (a == b).float()
@@ -119,7 +177,7 @@ def side_by_side(pictures: Tensor, count: int) -> Tensor:
         raise ValueError(
             f"pictures: got {pictures.dtype} {tuple(pictures.shape)}; expected uint8 (a multiple of {count}, 3, 64, 64)"
         )
-    half = torch.nn.functional.avg_pool2d(to_float(pictures), 2).unflatten(0, (-1, count))
+    half = F.avg_pool2d(to_float(pictures), 2).unflatten(0, (-1, count))
     canvas = torch.zeros(len(half), 3, 64, 64)
     for k in range(count):
         y, x = 32 * (k // 2), 32 * (k % 2)

@@ -9,13 +9,17 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import os
-import socket
+import queue
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -50,7 +54,7 @@ class Check:
         return {True: "✓", False: "✗", None: "·"}[self.ok]
 
 
-def python_version(version: Sequence[int] = sys.version_info) -> Check:
+def python_version(version: Sequence[int] = tuple(sys.version_info[:3])) -> Check:
     """Python 3.10 to 3.13, which the course is tested with."""
     found = f"Python {version[0]}.{version[1]}"
     if tuple(version[:2]) < OLDEST:
@@ -73,7 +77,7 @@ def packages(names: Iterable[str] = PACKAGES, version_of: Callable[[str], str] =
     return Check("packages", True, ", ".join(found))
 
 
-def torch_pair(load: Callable[[], object] = lambda: importlib.import_module("torchvision")) -> Check:
+def torch_pair(load: Callable[[], Any] = lambda: importlib.import_module("torchvision")) -> Check:
     """torch and torchvision are built for each other: one of torchvision's compiled operators runs."""
     name, own = "torch and torchvision", torch.__version__.split("+")[0]
     mend = "they must come from one place: `pip install --upgrade --force-reinstall torch torchvision`, then restart the kernel"
@@ -106,8 +110,15 @@ def chosen_profile() -> Check:
     return Check("profile", True, f"{name}, {asked}")
 
 
-def widgets(version_of: Callable[[str], str] = importlib.metadata.version) -> Check:
-    """Both halves of the widgets: the Python package, and the part that JupyterLab loads in the browser."""
+def widgets(
+    version_of: Callable[[str], str] = importlib.metadata.version,
+    from_thread: Callable[[], tuple[bool | None, str]] | None = None,
+) -> Check:
+    """Both halves of the widgets, Python's and the browser's, and whether a widget can be updated from a thread.
+
+    The course's widgets compute in threads. ipykernel 7.0.0 and 7.0.1 lose what threads send, and such a widget stays
+    at "loading …" for ever.
+    """
     try:
         own, front = version_of("ipywidgets"), version_of("jupyterlab_widgets")
     except importlib.metadata.PackageNotFoundError as error:
@@ -115,7 +126,94 @@ def widgets(version_of: Callable[[str], str] = importlib.metadata.version) -> Ch
     if int(own.split(".")[0]) < 8 or int(front.split(".")[0]) < 3:
         found = f"ipywidgets {own} and jupyterlab_widgets {front} are too old"
         return Check("widgets", False, found, "`pip install --upgrade ipywidgets`, then reload the browser's page")
-    return Check("widgets", True, f"ipywidgets {own} with jupyterlab_widgets {front}")
+    arrives, says = (from_thread or update_from_thread)()
+    found = f"ipywidgets {own} with jupyterlab_widgets {front}; {says}"
+    if arrives is False:
+        mend = '`pip install --upgrade "ipykernel!=7.0.0,!=7.0.1"` in this notebook\'s environment, then restart the kernel'
+        return Check("widgets", False, f"{found} (ipykernel {version_of('ipykernel')})", mend)
+    return Check("widgets", True, found)
+
+
+def update_from_thread(seconds: float = 2.0) -> tuple[bool | None, str]:
+    """Whether a widget's change in a thread leaves this kernel, as seen by a client that listens as the browser does.
+
+    Returns an answer and its words; None where there is no answer: outside a notebook, and where not even a change in
+    the main thread is heard, which says more about the listening than about the kernel. `seconds` bounds each wait.
+    """
+    try:
+        from IPython import get_ipython
+
+        if getattr(get_ipython(), "kernel", None) is None:
+            return None, "updates from threads: not in a notebook, not tried"
+        from ipywidgets import Layout
+
+        with _listening() as heard:
+            widget = Layout()  # the smallest widget: nothing is shown, and no other widgets come with it
+            try:
+                return _compare(widget, heard, seconds)
+            finally:
+                widget.close()
+    except Exception as error:  # a kernel of another kind, a connection that cannot be opened a second time
+        return None, f"updates from threads: could not be tried ({type(error).__name__})"
+
+
+@contextmanager
+def _listening() -> Iterator[Callable[[float], dict[str, Any] | None]]:
+    """A client of the kernel that this code runs in. Yields a function: the next message, None after some seconds."""
+    from ipykernel.connect import get_connection_file
+    from jupyter_client import BlockingKernelClient
+
+    client = BlockingKernelClient(connection_file=get_connection_file())
+    client.load_connection_file()
+    client.start_channels(shell=False, iopub=True, stdin=False, hb=False, control=False)
+
+    def heard(seconds: float) -> dict[str, Any] | None:
+        try:
+            return client.get_iopub_msg(timeout=seconds)
+        except queue.Empty:
+            return None
+
+    try:
+        yield heard
+    finally:
+        client.stop_channels()
+
+
+def _compare(widget: Any, heard: Callable[[float], dict[str, Any] | None], seconds: float) -> tuple[bool | None, str]:
+    """Change a widget in the main thread until that is heard, then once in a thread of its own."""
+
+    def arrives(width: str, wait: float) -> bool:
+        end = time.monotonic() + wait
+        while (left := end - time.monotonic()) > 0:
+            content = (heard(left) or {}).get("content", {})
+            if content.get("comm_id") == widget.comm.comm_id:
+                if content.get("data", {}).get("state", {}).get("width") == width:
+                    return True
+        return False
+
+    end = time.monotonic() + seconds
+    for count in range(1, 1000):  # what was sent before the client had connected is lost to it, so say it again
+        widget.width = f"{count}px"
+        if arrives(widget.width, 0.05):
+            break
+        if time.monotonic() > end:
+            return None, "updates from threads: could not be tried (nothing is heard)"
+
+    raised: list[Exception] = []
+
+    def change() -> None:
+        try:
+            widget.width = "100%"
+        except Exception as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=change, name="widget-update", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if not raised and arrives("100%", seconds):
+        return True, "updates from threads arrive"
+    why = f" ({type(raised[0]).__name__})" if raised else ""
+    return False, f"updates from threads are lost{why}"
 
 
 def cache(folder: Path | None = None) -> Check:
@@ -141,19 +239,11 @@ def shipped_checkpoints(load: Callable[[str], object] = checkpoints.load) -> Che
     return Check("checkpoints", True, f"{len(checkpoints.MODELS)} models, {size:.0f} MB, all whole")
 
 
-def reachable(hosts: dict[str, str] | None = None, seconds: float = 2.0) -> Check:
+def network(hosts: dict[str, str] | None = None, seconds: float = 2.0) -> Check:
     """Which servers answer. Nothing in the course needs one; some notebooks show more with one."""
-
-    def answers(host: str) -> bool:
-        try:
-            with socket.create_connection((host, 443), timeout=seconds):
-                return True
-        except OSError:
-            return False
-
     hosts = HOSTS if hosts is None else hosts
     with ThreadPoolExecutor(len(hosts)) as pool:
-        found = dict(zip(hosts, pool.map(answers, hosts.values()), strict=True))
+        found = dict(zip(hosts, pool.map(lambda host: runtime.reachable(host, seconds), hosts.values()), strict=True))
     there = [name for name, ok in found.items() if ok]
     if not there:
         return Check("network", None, "nothing is reachable; the whole course runs offline")
@@ -164,7 +254,7 @@ def check_all() -> list[Check]:
     """All checks, in an order in which the first failure is the one to mend first. A few seconds."""
     return [
         python_version(), packages(), torch_pair(), device(), chosen_profile(),
-        widgets(), cache(), shipped_checkpoints(), reachable(),
+        widgets(), cache(), shipped_checkpoints(), network(),
     ]  # fmt: skip
 
 

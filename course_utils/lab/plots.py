@@ -219,11 +219,6 @@ def labelled_rows(
     )
 
 
-def labelled_row(label: str, pictures: Pictures, titles: Sequence[str] | None = None) -> None:
-    """Show one row of pictures with its name on the left, and a title above each."""
-    show(labelled_rows({label: pictures}, column_labels=titles))
-
-
 def style() -> None:
     """The course's style for matplotlib. Called once, in a notebook's setup cell."""
     from matplotlib import pyplot
@@ -294,7 +289,7 @@ def curves(
 
 
 def bars(values: Mapping[str, float], ylabel: str, title: str = "", ax=None, digits: int = 2):
-    """One bar a name, each with its number on top; returns the axes."""
+    """One bar per name, each with its number on top; returns the axes."""
     from matplotlib import pyplot
 
     if ax is None:

@@ -26,17 +26,38 @@ SHIFT = (-0.030, -0.088, -0.188)
 SCALE = (0.458, 0.448, 0.450)
 
 
+def _blur(x: Tensor, generator: torch.Generator) -> Tensor:
+    return F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), 3, stride=1)
+
+
+def _noise(x: Tensor, generator: torch.Generator) -> Tensor:
+    return (x + 0.15 * torch.randn(x.shape, generator=generator).to(x)).clamp(-1, 1)
+
+
+def _pixelate(x: Tensor, generator: torch.Generator) -> Tensor:
+    return F.interpolate(F.avg_pool2d(x, 2), size=x.shape[-2:], mode="nearest")
+
+
+def _grey(x: Tensor, generator: torch.Generator) -> Tensor:
+    return x.mean(1, keepdim=True).expand_as(x)
+
+
+def _shuffle(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Swap neighbouring pixels: the same colours, another texture."""
+    return x.unflatten(3, (-1, 2)).flip(4).flatten(3)
+
+
+_DEGRADE = {"blur": _blur, "noise": _noise, "pixelated": _pixelate, "grey": _grey, "shuffled": _shuffle}
+
+
 def degrade(x: Tensor, kinds: Tensor, generator: torch.Generator) -> Tensor:
-    """Degrade picture i in the way `DEGRADATIONS[kinds[i]]` says: (B, 3, H, W) → the same shape."""
-    size = x.shape[-1]
-    blurred = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), 3, stride=1)
-    noisy = (x + 0.15 * torch.randn(x.shape, generator=generator).to(x)).clamp(-1, 1)
-    pixelated = F.interpolate(F.avg_pool2d(x, 2), size=(size, size), mode="nearest")
-    grey = x.mean(1, keepdim=True).expand_as(x)
-    # Neighbouring pixels swapped: the same colours, another texture.
-    shuffled = x.unflatten(3, (-1, 2)).flip(4).flatten(3)
-    stack = torch.stack([x, blurred, noisy, pixelated, grey, shuffled])
-    return stack[kinds, torch.arange(len(x), device=x.device)]
+    """Degrade picture i in the way `DEGRADATIONS[kinds[i]]` says: (B, 3, H, W) → the same shape and memory layout."""
+    out, kinds = x.clone(), kinds.cpu()
+    for kind, name in enumerate(DEGRADATIONS):
+        index = (kinds == kind).nonzero().flatten().to(x.device)
+        if name in _DEGRADE and len(index):
+            out[index] = _DEGRADE[name](x[index], generator)
+    return out
 
 
 @dataclass(frozen=True)

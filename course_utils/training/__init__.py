@@ -1,1 +1,1 @@
-"""One training loop, one readable recipe a model, and the checkpoints that they make."""
+"""One training loop, one readable recipe per model, and the checkpoints that they make."""

@@ -9,7 +9,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from accelerate import PartialState
+from accelerate import Accelerator
 
 from course_utils import checkpoints, runtime
 from course_utils.training.recipes import RECIPES, budget
@@ -38,21 +38,21 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("--out: all recipes cannot be saved to one file; expected one recipe")
     if asked.out and asked.out.suffix != ".safetensors":
         parser.error(f"--out: got {asked.out}; expected a name that ends in .safetensors")
-    PartialState()  # each of several processes picks its GPU before models are placed
+    accelerator = Accelerator()  # each of several processes picks its device before models are placed
     print(runtime.setup(asked.seed), flush=True)
     for name in RECIPES if asked.recipe == "all" else [asked.recipe]:
         changes = {} if asked.steps is None else {"steps": asked.steps}
         run = budget(name, asked.profile, progress=_report(name), **changes)
         # Another length is another schedule of the learning rate, so it is another run.
-        kept = f"{name}-{asked.profile}-{run.steps}-{asked.seed}.safetensors"
+        kept = f"{name}-{asked.profile}-{run.steps}-{asked.seed}"
         run = replace(run, state=runtime.cache_dir() / "training" / kept)
         model, metrics = RECIPES[name](run, asked.seed)
-        if PartialState().is_main_process:  # of several processes, one writes
+        if accelerator.is_main_process:  # of several processes, one writes
             path = asked.out or checkpoints.path_of(name)
             recipe = f"{name} --profile {asked.profile} --steps {run.steps} --seed {asked.seed}"
             checkpoints.save(model, path, name=name, recipe=recipe, metrics=metrics, seed=asked.seed)
             print(f"{path.name}: {path.stat().st_size / 1e6:.1f} MB  {json.dumps(metrics)}", flush=True)
-        PartialState().wait_for_everyone()  # the next recipe may load what was written
+        accelerator.wait_for_everyone()  # the next recipe may load what was written
     return 0
 
 

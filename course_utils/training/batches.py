@@ -1,10 +1,6 @@
-"""What recipes share: a budget, batches drawn from pictures in memory, a look at held-out ones."""
+"""Batches drawn from pictures in memory, and pictures that no recipe trains on."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -13,17 +9,6 @@ from course_utils import runtime
 from course_utils.datasets.attributes import NAMES
 from course_utils.datasets.plushies import Plushies, PlushieTensors
 from course_utils.images import to_float
-
-
-@dataclass(frozen=True)
-class Budget:
-    """What a recipe may spend: pictures in memory, optimiser steps, pictures a step."""
-
-    pictures: int
-    steps: int
-    batch: int
-    state: Path | None = None  # where an interrupted run is kept
-    progress: Callable[..., None] | None = None
 
 
 def pictures_at(data: PlushieTensors, index: Tensor) -> Tensor:
@@ -38,7 +23,7 @@ def draw(data: PlushieTensors, batch: int, generator: torch.Generator) -> tuple[
 
 
 def look_alikes(attributes: Tensor, group: int, columns: tuple[str, ...]) -> list[Tensor]:
-    """The pictures that agree in `columns`, as one index each for every combination with `group` pictures or more."""
+    """The pictures that agree in `columns`, as one index for each combination with `group` pictures or more."""
     keys = attributes[:, [NAMES.index(name) for name in columns]]
     _, which = keys.unique(dim=0, return_inverse=True)
     found = which.argsort(stable=True).split(which.bincount().tolist())
@@ -59,18 +44,3 @@ def place(module: nn.Module) -> nn.Module:
 def held_out(n: int, split: str = "val") -> PlushieTensors:
     """Pictures that no recipe trains on."""
     return Plushies(n, split).in_memory()
-
-
-@torch.no_grad()
-def in_chunks(function: Callable[[Tensor], Tensor], x: Tensor, size: int = 256) -> Tensor:
-    """function(x) on the device, a chunk at a time, the results together on the CPU."""
-    return torch.cat([function(part.to(runtime.device())).cpu() for part in x.split(size)])
-
-
-def accuracy(predict: Callable[[Tensor], Tensor], data: PlushieTensors) -> dict[str, float]:
-    """Share of right answers for each attribute; a colour counts only where there is an accessory."""
-    found = in_chunks(lambda x: predict(to_float(x)), data.pictures)
-    return {
-        name: float((found[:, i] == data.attributes[:, i])[data.attributes[:, i] >= 0].float().mean())
-        for i, name in enumerate(NAMES)
-    }

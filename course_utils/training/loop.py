@@ -8,7 +8,6 @@ each process draws its own batches, and gradients are averaged before each step.
 from __future__ import annotations
 
 import copy
-import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,9 +15,9 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
+
+from course_utils.training.state import RunState
 
 Loss = Callable[[torch.Generator], tuple[Tensor, dict[str, float | Tensor]]]
 Progress = Callable[..., None]
@@ -95,47 +94,6 @@ def _optimizer(part: Part, device: torch.device) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, lr=part.lr, betas=part.betas, fused=fused)
 
 
-def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
-    return [p for group in optimizer.param_groups for p in group["params"]]
-
-
-def _save_state(path: Path, step: int, parts, optimizers, averages, generator) -> None:
-    tensors = {"generator": generator.get_state()}
-    for i, (part, optimizer, average) in enumerate(zip(parts, optimizers, averages, strict=True)):
-        tensors |= {f"{i}.module.{k}": v for k, v in part.module.state_dict().items()}
-        if average:
-            tensors |= {f"{i}.average.{k}": v for k, v in average.module.state_dict().items()}
-        for j, p in enumerate(_parameters(optimizer)):
-            tensors |= {f"{i}.adam.{j}.{k}": v for k, v in optimizer.state.get(p, {}).items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, partial, {"step": json.dumps(step)})
-    partial.replace(path)
-
-
-def _load_state(path: Path, parts, optimizers, averages, generator) -> int:
-    with safe_open(path, framework="pt") as f:
-        step = json.loads(f.metadata()["step"])
-        tensors = {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118 — a safetensors file is no dict
-
-    def below(prefix: str) -> dict[str, Tensor]:
-        return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-    for i, (part, optimizer, average) in enumerate(zip(parts, optimizers, averages, strict=True)):
-        part.module.load_state_dict(below(f"{i}.module."))
-        if average:
-            average.module.load_state_dict(below(f"{i}.average."))
-        for j, p in enumerate(_parameters(optimizer)):
-            saved = below(f"{i}.adam.{j}.")
-            if saved:
-                # The moments take their parameter's device and memory layout; a fused optimiser wants its count there too.
-                optimizer.state[p] = {
-                    k: v.to(p.device) if k == "step" else torch.empty_like(p).copy_(v) for k, v in saved.items()
-                }
-    generator.set_state(tensors["generator"])
-    return step
-
-
 def fit(
     parts: Part | list[Part],
     *,
@@ -147,26 +105,28 @@ def fit(
     log_every: int = 10,
     state: str | Path | None = None,
     save_every: int = 200,
-    accelerator: Accelerator | None = None,
 ) -> History:
-    """Train the parts, one update each a step, and leave averaged weights in modules that asked for them.
+    """Train the parts, with one update of each per step, and leave averaged weights in modules that asked for them.
 
-    `progress(step, steps, logs, preview)` is called every `log_every` steps and at the end. With `state`, the
-    run is saved there every `save_every` steps, and a later call with the same arguments goes on from it as
-    if it had never stopped; the file is removed when the run is complete.
+    `progress(step, steps, logs, preview)` is called every `log_every` steps and at the end. With `state`, a folder,
+    the run is saved there every `save_every` steps, and a later call with the same arguments in as many processes goes
+    on from it as if the run had never stopped. The folder is removed when the run is complete.
     """
     if not isinstance(steps, int) or steps < 1:
         raise ValueError(f"steps: got {steps!r}; expected a whole number, 1 or more")
     parts = [parts] if isinstance(parts, Part) else parts
-    accelerator = accelerator or Accelerator()
+    accelerator = Accelerator()
     device = next(parts[0].module.parameters()).device
     warmup = max(1, min(100, steps // 10)) if warmup is None else warmup
     # Processes start from the same weights, which the seed has set, and draw different batches.
     generator = torch.Generator().manual_seed(seed + 1_000_003 * accelerator.process_index)
     optimizers = [_optimizer(part, device) for part in parts]
     averages = [Averaged(part.module, part.ema) if part.ema else None for part in parts]
-    state = Path(state) if state else None
-    first = _load_state(state, parts, optimizers, averages, generator) if state and state.exists() else 0
+    kept, first = None, 0
+    if state:
+        modules = [part.module for part in parts] + [average.module for average in averages if average]
+        kept = RunState(state, accelerator, modules, optimizers, generator, steps)
+        first = kept.load()
     history = History()
     for part in parts:
         part.module.train()
@@ -182,7 +142,7 @@ def fit(
                 loss, more = part.loss(generator)
             optimizer.zero_grad(set_to_none=True)
             accelerator.backward(loss)
-            trained = [p for p in _parameters(optimizer) if p.grad is not None]
+            trained = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
             if accelerator.num_processes > 1:
                 for p in trained:
                     p.grad = accelerator.reduce(p.grad, "mean")
@@ -200,13 +160,13 @@ def fit(
             history.add(step + 1, numbers)
             if progress and accelerator.is_main_process:
                 progress(step + 1, steps, numbers, preview=preview)
-        if state and (step + 1) % save_every == 0 and step + 1 < steps and accelerator.is_main_process:
-            _save_state(state, step + 1, parts, optimizers, averages, generator)
+        if kept and (step + 1) % save_every == 0 and step + 1 < steps:
+            kept.save(step + 1)
 
     for part, average in zip(parts, averages, strict=True):
         if average:
             part.module.load_state_dict(average.module.state_dict())
         part.module.eval()
-    if state and accelerator.is_main_process:
-        state.unlink(missing_ok=True)
+    if kept:
+        kept.remove()
     return history

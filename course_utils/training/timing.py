@@ -6,6 +6,7 @@ import time
 
 import torch
 
+from course_utils import runtime
 from course_utils.training.loop import Part
 
 
@@ -16,13 +17,14 @@ def steps_within(seconds: float, part: Part, tries: int = 6) -> int:
     """
     if not seconds > 0:
         raise ValueError(f"seconds: got {seconds}; expected more than 0")
+    device = next(part.module.parameters()).device
     generator, taken = torch.Generator().manual_seed(0), []
     with torch.random.fork_rng():
         for _ in range(tries + 2):
             start = time.perf_counter()
             loss, _ = part.loss(generator)
             loss.backward()
-            loss.item()  # waits for an accelerator
+            runtime.synchronize(device)
             taken.append(time.perf_counter() - start)
     part.module.zero_grad(set_to_none=True)
     return max(1, round(seconds / (sum(taken[2:]) / tries)))

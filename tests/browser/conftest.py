@@ -1,7 +1,7 @@
-"""A real JupyterLab in a real Chromium, and the few things that a test does with a notebook.
+"""A real JupyterLab in a real Chromium. What a test does in them is in `tests.browser.lab`.
 
 `lab` copies the notebooks to a temporary folder and serves them from there, so that what is committed never
-changes. Screenshots go to the folder that `COURSE_ARTIFACTS` names, or to `.cache/browser`.
+changes.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.browser.lab import ROOT, Lab, clear_outputs, open_notebook, run_all, screenshot
+
 CHROMIUM_ARGUMENTS = [
     "--headless=new",
     "--no-sandbox",
@@ -51,16 +51,6 @@ def _missing(what: str) -> None:
     if os.environ.get("CI"):
         pytest.fail(f"{what} is missing, and CI must run the browser tests")
     pytest.skip(f"{what} is not installed (requirements-dev.txt; Debian: apt install chromium)")
-
-
-@dataclass(frozen=True)
-class Lab:
-    """A running JupyterLab and the folder that it serves."""
-
-    url: str
-    token: str
-    folder: Path
-    log: Path
 
 
 @pytest.fixture(scope="session")
@@ -145,63 +135,10 @@ def page(chromium):
     context.close()
 
 
-def screenshot(page, name: str) -> Path:
-    """Save what the page shows as NAME.png among the artifacts."""
-    folder = Path(os.environ.get("COURSE_ARTIFACTS", ROOT / ".cache" / "browser"))
-    folder.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=folder / f"{name}.png")
-    return folder / f"{name}.png"
-
-
-def open_notebook(page, lab: Lab, name: str) -> None:
-    """Open a notebook in JupyterLab, the file browser folded away, and wait for its kernel."""
-    if not (lab.folder / name).exists():
-        pytest.fail(f"there is no notebook {name}; found {sorted(p.name for p in lab.folder.glob('*.ipynb'))}")
-    page.goto(f"{lab.url}/lab/tree/{name}?token={lab.token}&reset")
-    page.locator(".jp-NotebookPanel .jp-Cell").first.wait_for()
-    page.evaluate("jupyterapp.shell.collapseLeft()")
-    page.wait_for_function(
-        "jupyterapp.shell.currentWidget.sessionContext?.session?.kernel?.status === 'idle'", timeout=180_000
-    )
-
-
-def run_all(page, seconds: float = 300) -> list[dict]:
-    """Run all cells, wait until the kernel has finished, and return the notebook's cells.
-
-    A cell that raises, or that leaves something on stderr, fails the test.
-    """
-    page.evaluate("void jupyterapp.commands.execute('notebook:run-all-cells')")
-    wait_idle(page, seconds)
-    cells = page.evaluate("jupyterapp.shell.currentWidget.content.model.sharedModel.toJSON().cells")
-    for cell in cells:
-        for output in cell.get("outputs", []):
-            text = "".join(output.get("text", "")) or "\n".join(output.get("traceback", []))
-            if output["output_type"] == "error" or output.get("name") == "stderr":
-                pytest.fail(f"cell\n{''.join(cell['source'])}\nsays\n{text}")
-    return cells
-
-
-def wait_idle(page, seconds: float = 300) -> None:
-    """Wait until every code cell with code in it has run and the kernel is idle."""
-    page.wait_for_function(
-        """() => {
-            const panel = jupyterapp.shell.currentWidget;
-            const cells = panel.content.model.sharedModel.cells;
-            const failed = c => c.outputs.some(o => o.output_type === 'error');
-            const code = cells.filter(c => c.cell_type === 'code' && c.source.trim());
-            const idle = panel.sessionContext.session.kernel.status === 'idle';
-            return idle && (code.every(c => c.execution_count) || code.some(failed));
-        }""",
-        timeout=1000 * seconds,
-        polling=200,
-    )
-
-
-def clear_outputs(page) -> None:
-    """Forget the saved outputs, so that what is seen was made now."""
-    page.evaluate("jupyterapp.commands.execute('notebook:clear-all-cell-outputs')")
-
-
-def image_bytes(locator) -> bytes:
-    """The encoded bytes that an image on the page shows."""
-    return bytes(locator.evaluate("async e => Array.from(new Uint8Array(await (await fetch(e.src)).arrayBuffer()))"))
+@pytest.fixture
+def notebook(page, lab: Lab, request: pytest.FixtureRequest):
+    """The page with the notebook that the test's module names as NOTEBOOK, all of its cells run anew."""
+    open_notebook(page, lab, request.module.NOTEBOOK)
+    clear_outputs(page)
+    run_all(page)
+    return page

@@ -2,53 +2,28 @@
 
 from __future__ import annotations
 
-from tests.browser.conftest import clear_outputs, image_bytes, open_notebook, run_all, screenshot
+from tests.browser.lab import come_to, drag, image_bytes, press, screenshot, wait_for_change, wait_for_text
 
 NOTEBOOK = "02_vae_and_kl.ipynb"
+LABEL = ".kl-slider .kl-label b"
 
 
-def wait_for_beta(page, text: str) -> None:
-    """Wait until the label says that the pictures are those of this weight. The label's element is new each time."""
-    page.wait_for_function(
-        "text => document.querySelector('.kl-slider .kl-label b')?.textContent.startsWith(text)",
-        arg=text,
-        polling=20,
-        timeout=15_000,
-    )
-
-
-def test_dragging_the_weight_changes_the_pictures(page, lab):
-    open_notebook(page, lab, NOTEBOOK)
-    clear_outputs(page)
-    run_all(page)
-    slider = page.locator(".kl-slider").first
+def test_dragging_the_weight_changes_the_pictures(notebook):
+    slider = notebook.locator(".kl-slider").first
     picture = slider.locator("img.kl-pictures").first
     picture.wait_for(state="visible")
-    wait_for_beta(page, "β = ")
-    # Figures above may still arrive and push the slider down, so come to it twice.
-    for _ in range(2):
-        slider.evaluate("e => e.scrollIntoView({block: 'start'})")
-        page.wait_for_timeout(700)
+    wait_for_text(notebook, LABEL, "β = ", at_start=True)
+    come_to(notebook, slider)
     before = image_bytes(picture)
     assert before[:2] == b"\xff\xd8", "the pictures arrive as a JPEG"
-    screenshot(page, "02_before")
+    screenshot(notebook, "02_before")
 
-    handle = slider.locator(".noUi-handle").first
-    handle.hover()  # which scrolls to it, should it have moved again
-    track = slider.locator(".noUi-base").first.bounding_box()
-    y = track["y"] + track["height"] / 2
-    page.mouse.down()
-    for share in (0.2, 0.7, 0.4, 1.0):
-        page.mouse.move(track["x"] + share * track["width"], y, steps=4)
-    page.mouse.up()
-    wait_for_beta(page, "β = 1000 ")
-    collapsed = image_bytes(picture)
-    assert collapsed != before
+    drag(notebook, slider, (0.2, 0.7, 0.4, 1.0))
+    wait_for_text(notebook, LABEL, "β = 1000 ", at_start=True)
+    collapsed = wait_for_change(notebook, picture, before)
     assert "0 of 256 dimensions active" in slider.text_content()
-    screenshot(page, "02_after")
+    screenshot(notebook, "02_after")
 
-    handle.focus()
-    page.keyboard.press("ArrowLeft")
-    wait_for_beta(page, "β = 100 ")
-    page.wait_for_timeout(300)
-    assert image_bytes(picture) != collapsed
+    press(notebook, slider, "ArrowLeft")
+    wait_for_text(notebook, LABEL, "β = 100 ", at_start=True)
+    wait_for_change(notebook, picture, collapsed)

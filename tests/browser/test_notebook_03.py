@@ -2,42 +2,31 @@
 
 from __future__ import annotations
 
-from tests.browser.conftest import clear_outputs, image_bytes, open_notebook, run_all, screenshot
+from tests.browser.lab import come_to, image_bytes, screenshot, wait_for_change, wait_for_text
 
 NOTEBOOK = "03_sharper_decoders.ipynb"
+STATUS = ".blind-test .blind-status"
 
 
-def test_the_blind_test_keeps_score(page, lab):
-    open_notebook(page, lab, NOTEBOOK)
-    clear_outputs(page)
-    run_all(page)
-    test = page.locator(".blind-test").first
-    test.wait_for()
-    test.evaluate("e => e.scrollIntoView({block: 'center'})")
+def test_the_blind_test_keeps_score(notebook):
+    test = notebook.locator(".blind-test").first
     left = test.locator("img.blind-left").first
+    left.wait_for(state="visible")
+    come_to(notebook, test)
     before = image_bytes(left)
     assert before[:4] == b"\x89PNG"
     assert "decoder" not in test.locator(".blind-verdict").first.text_content(), "nothing is told before the answer"
     assert "Question 1" in test.locator(".blind-status").first.text_content()
 
     test.locator("button").nth(0).click()
-    told(page, "Question 2")
+    wait_for_text(notebook, STATUS, "Question 2")
     assert "the other was made by the decoder" in test.locator(".blind-verdict").first.text_content()
-    assert image_bytes(left) != before, "the next pair is shown"
+    wait_for_change(notebook, left, before)
 
     test.locator("button").nth(1).focus()
     for number in (3, 4):
-        page.keyboard.press("Enter")
-        told(page, f"Question {number}")
+        notebook.keyboard.press("Enter")
+        wait_for_text(notebook, STATUS, f"Question {number}")
     score = test.locator(".blind-score").first.text_content()
     assert (score.count(" of 1"), score.count(" of 0")) == (3, 1), "four decoders take turns"
-    screenshot(page, "03_blind_test")
-
-
-def told(page, text: str) -> None:
-    """Wait until the status line says `text`. Its element is new each time."""
-    page.wait_for_function(
-        "text => document.querySelector('.blind-test .blind-status')?.textContent.includes(text)",
-        arg=text,
-        polling=10,
-    )
+    screenshot(notebook, "03_blind_test")

@@ -38,7 +38,7 @@ def test_bad_input_is_refused():
     for bad, name in [(x[:1], "x"), (x[0], "x"), (x * float("nan"), "x")]:
         with pytest.raises(ValueError, match=name):
             energy_distance(bad, x)
-    with pytest.raises(ValueError, match="y: expected points of 2"):
+    with pytest.raises(ValueError, match="y: got points of 3 numbers; expected 2"):
         energy_distance(x, randn(5, 3))
     for repeats in (0, 1.5, True):
         with pytest.raises(ValueError, match="repeats"):

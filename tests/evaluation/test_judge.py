@@ -73,7 +73,7 @@ def test_entropy_has_its_closed_form():
     assert normalised_entropy(torch.tensor([0, 3]), 4) == pytest.approx(1.0)  # two draws show two at most
     expected = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25)) / math.log(4)
     assert normalised_entropy(torch.tensor([1, 1, 1, 0]), 4) == pytest.approx(expected)
-    with pytest.raises(ValueError, match="2 values"):
+    with pytest.raises(ValueError, match="values, kinds: got 1 and 4; expected 2 values"):
         normalised_entropy(torch.tensor([1]), 4)
 
 
@@ -104,10 +104,10 @@ def test_diversity_judges_colour_where_there_is_an_accessory():
         (torch.zeros(1, 1, 64, 64), torch.zeros(1, 6), "pictures: expected pictures of shape"),
         (pictures(1) + 200.0, torch.zeros(1, 6), r"pictures: expected values in \[-1, 1\], got 200"),
         (pictures(1) + math.nan, torch.zeros(1, 6), r"pictures: expected values in \[-1, 1\]"),
-        (pictures(1), torch.zeros(2, 6), "named: expected 1 rows of 6"),
-        (pictures(1), torch.zeros(1, 5), "named: expected 1 rows of 6"),
-        (pictures(1), torch.full((1, 6), 9), "named: species is 9"),
-        (pictures(1), torch.full((1, 6), -2), "named: species is -2"),
+        (pictures(1), torch.zeros(2, 6), r"named: got \(\d, \d\); expected 1 rows of 6"),
+        (pictures(1), torch.zeros(1, 5), r"named: got \(\d, \d\); expected 1 rows of 6"),
+        (pictures(1), torch.full((1, 6), 9), "named: got 9 for species"),
+        (pictures(1), torch.full((1, 6), -2), "named: got -2 for species"),
     ],
 )
 def test_bad_input_to_adherence(x, named, message):
@@ -116,7 +116,7 @@ def test_bad_input_to_adherence(x, named, message):
 
 
 def test_bad_input_to_diversity():
-    with pytest.raises(ValueError, match="at least 2 samples"):
+    with pytest.raises(ValueError, match="pictures: got 1; expected at least 2 samples"):
         open_diversity(Saw([0] * 6), pictures(1), torch.zeros(6))
-    with pytest.raises(ValueError, match="rows differ"):
+    with pytest.raises(ValueError, match="named: got rows that differ"):
         open_diversity(Saw([0] * 6, [0] * 6), pictures(2), torch.tensor([[0] * 6, [1] * 6]).clamp(max=1))

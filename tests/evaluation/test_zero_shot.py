@@ -5,9 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from course_utils.datasets.attributes import ATTRIBUTES, NAMES, sample_attributes
-from course_utils.datasets.captions import named
+from course_utils.datasets.captions import named, unknown_words
 from course_utils.evaluation import zero_shot as z
-from course_utils.evaluation.metrics import zero_shot_prompts
 
 ROW = torch.tensor([0, 5, 1, 0, 1, 0])  # a blue bear, red hat, plain mint
 
@@ -16,6 +15,51 @@ ROW = torch.tensor([0, 5, 1, 0, 1, 0])  # a blue bear, red hat, plain mint
 def rows():
     attributes, _ = sample_attributes(60, "test")
     return z.with_and_without(attributes)[0]
+
+
+class WordByWord:
+    """A perfect CLIP: texts embed to the words in them, pictures to the attributes in their first pixels."""
+
+    sizes = [len(values) for values in ATTRIBUTES.values()]
+
+    def embed(self, rows):
+        parts = [F.one_hot(rows[:, i] + 1, k + 1)[:, 1:] for i, k in enumerate(self.sizes)]
+        return F.normalize(torch.cat(parts, 1).float(), dim=1)
+
+    def encode_text(self, texts):
+        return self.embed(torch.stack([named(text) for text in texts]))
+
+    def encode_image(self, x):
+        return self.embed((x[:, 0, 0, :6] * 10).round().long())
+
+
+def test_zero_shot_of_a_perfect_clip_is_perfect():
+    g = torch.Generator().manual_seed(0)
+    rows = torch.stack([torch.randint(k, (300,), generator=g) for k in WordByWord.sizes], dim=1)
+    rows[rows[:, 2] == 0, 3] = -1
+    x = torch.zeros(300, 3, 8, 8)
+    x[:, 0, 0, :6] = rows / 10
+    assert z.zero_shot(WordByWord(), x, rows) == dict.fromkeys(NAMES, 1.0)
+    wrong = rows.clone()
+    wrong[:150, 0] = (wrong[:150, 0] + 1) % 6
+    wrong[:, 3] = -1
+    found = z.zero_shot(WordByWord(), x, wrong)
+    assert found["species"] == 0.5
+    assert "accessory_colour" not in found
+
+
+def test_zero_shot_prompts_name_their_class_in_the_data_sets_words():
+    for column, (name, values) in enumerate(ATTRIBUTES.items()):
+        for k, value in enumerate(values):
+            for text in z.zero_shot_prompts(name, value):
+                assert int(named(text)[column]) == k, text
+                assert unknown_words(text) == []
+                assert not any(slip in text for slip in ("a elephant", "a glasses", "a red glasses", "{"))
+
+
+def test_attributes_of_another_shape_are_refused():
+    with pytest.raises(ValueError, match=r"attributes: got shape \(2, 5\); expected \(2, 6\)"):
+        z.zero_shot(WordByWord(), torch.zeros(2, 3, 16, 16), torch.zeros(2, 5))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -30,7 +74,7 @@ def test_every_class_has_equally_many_texts_and_they_name_it(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_repeating_leaves_the_mean_of_the_course_s_prompts_as_it_is(name):
     for value, texts in zip(ATTRIBUTES[name], z.class_prompts(name), strict=True):
-        once = zero_shot_prompts(name, value)
+        once = z.zero_shot_prompts(name, value)
         assert {texts.count(text) / len(texts) for text in once} == {once.count(once[0]) / len(once)}
 
 
@@ -92,7 +136,7 @@ def test_the_share_that_prefers_the_truth():
     share, difference = z.prefers_truth(encode, images, ["yes"] * 4, ["no"] * 4)
     assert share == pytest.approx(1.5 / 4)  # one right, two wrong, one tie
     assert difference == pytest.approx((1 - 1 + 0 - 0.2) / 4, abs=1e-6)
-    with pytest.raises(ValueError, match="expected 4 sentences each"):
+    with pytest.raises(ValueError, match="true, false: got 1 and 1; expected 4 sentences each"):
         z.prefers_truth(encode, images, ["yes"], ["no"])
 
 
@@ -109,8 +153,9 @@ def test_as_many_are_drawn_as_asked_for(count):
 
 
 @pytest.mark.parametrize(
-    ("shape", "count", "says"), [((4, 3, 64, 64), 5, "count"), ((3, 3, 64, 64), 2, "pictures"), ((4, 3, 32, 32), 2, "pictures")]
-)  # fmt: skip
+    ("shape", "count", "says"),
+    [((4, 3, 64, 64), 5, "count"), ((3, 3, 64, 64), 2, "pictures"), ((4, 3, 32, 32), 2, "pictures")],
+)
 def test_crowds_that_cannot_be_drawn_are_refused(shape, count, says):
     with pytest.raises(ValueError, match=f"{says}: got"):
         z.side_by_side(torch.zeros(shape, dtype=torch.uint8), count)

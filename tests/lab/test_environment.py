@@ -1,10 +1,12 @@
 """The environment's checks: what a broken machine looks like, and that each failure says how to mend it."""
 
 import importlib.metadata
+import os
 from types import SimpleNamespace
 
 import pytest
 import torch
+from jupyter_client.manager import start_new_kernel
 
 from course_utils.checkpoints import CheckpointError
 from course_utils.lab import environment as env
@@ -82,6 +84,89 @@ def test_half_a_widget_is_not_enough(known, says):
     assert "reload" in check.mend
 
 
+def test_outside_a_notebook_nothing_is_sent():
+    check = env.widgets()
+    assert check.ok
+    assert check.found.startswith("ipywidgets 8.")
+    assert check.found.endswith("not in a notebook, not tried")
+
+
+@pytest.mark.parametrize(("arrives", "ok"), [(True, True), (None, True), (False, False)])
+def test_only_a_loss_that_was_seen_is_a_failure(arrives, ok):
+    check = env.widgets(from_thread=lambda: (arrives, "what was found"))
+    assert check.ok is ok
+    assert "what was found" in check.found
+    assert ("!=7.0.1" in check.mend) == (not ok)
+
+
+@pytest.fixture(scope="module")
+def kernel(tmp_path_factory):
+    """Run code in a kernel and get back all that it sends: (kind, content) pairs."""
+    home = tmp_path_factory.mktemp("kernel")
+    manager, client = start_new_kernel(env={**os.environ, "IPYTHONDIR": str(home)}, cwd=os.getcwd())
+
+    def run(code):
+        sent = []
+        client.execute_interactive(
+            code, timeout=60, output_hook=lambda message: sent.append((message["msg_type"], message["content"]))
+        )
+        return [(kind, content) for kind, content in sent if kind not in ("status", "execute_input")]
+
+    yield run
+    client.stop_channels()
+    manager.shutdown_kernel(now=True)
+
+
+TRY = """
+from comm import get_comm_manager
+from course_utils.lab import environment as env
+before = len(get_comm_manager().comms)
+print(env.update_from_thread(), len(get_comm_manager().comms) - before)
+"""
+
+# What ipykernel 7.0.0 does in a thread that it does not know, and what a kernel would do that loses messages silently.
+RAISES = """
+import threading
+kernel = get_ipython().kernel
+get_parent, send = kernel.get_parent, kernel.session.send
+in_thread = lambda: threading.current_thread().name == "widget-update"
+
+def parent_of_no_thread(*args, **kwargs):
+    if in_thread():
+        raise LookupError("shell_parent")
+    return get_parent(*args, **kwargs)
+
+kernel.get_parent = parent_of_no_thread
+"""
+DROPS = """
+kernel.get_parent = get_parent
+kernel.session.send = lambda *args, **kwargs: None if in_thread() else send(*args, **kwargs)
+env.update_from_thread.__defaults__ = (0.3,)
+"""
+HEARS_NOTHING = """
+from contextlib import contextmanager
+kernel.session.send = send
+
+@contextmanager
+def deaf():
+    yield lambda seconds: None
+
+env._listening = deaf
+"""
+
+
+def test_a_widget_is_updated_from_a_thread_and_heard_where_the_browser_listens(kernel):
+    def printed(code):
+        return "".join(content["text"] for kind, content in kernel(code) if kind == "stream")
+
+    sent = kernel(TRY)
+    assert {kind for kind, _ in sent} == {"comm_open", "comm_msg", "comm_close", "stream"}, "it shows and says nothing"
+    assert sent[-1][1]["text"] == "(True, 'updates from threads arrive') 0\n", "and leaves nothing behind"
+    assert printed(RAISES + TRY) == "(False, 'updates from threads are lost (LookupError)') 0\n"
+    assert printed(DROPS + TRY) == "(False, 'updates from threads are lost') 0\n"
+    assert printed(HEARS_NOTHING + TRY) == "(None, 'updates from threads: could not be tried (nothing is heard)') 0\n"
+
+
 def test_a_cache_that_cannot_be_written_to(tmp_path):
     assert env.cache(tmp_path).ok
     assert not list(tmp_path.iterdir()), "the check leaves nothing behind"
@@ -110,7 +195,7 @@ def test_a_damaged_checkpoint_is_named():
 
 
 def test_no_network_is_no_failure():
-    check = env.reachable({"nowhere": "host.invalid"}, seconds=0.5)
+    check = env.network({"nowhere": "host.invalid"}, seconds=0.5)
     assert check.ok is None
     assert "offline" in check.found
 

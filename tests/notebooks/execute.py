@@ -6,6 +6,7 @@ A notebook that fails is left as it was.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -39,6 +40,7 @@ def tidy(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 def execute(path: Path, timeout: int = 900) -> float:
     """Run a notebook in its own folder and save it with its outputs. Returns the seconds that it took."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # the kernel inherits it, and its OpenMP reads it at the start
     notebook = nbformat.read(path, as_version=4)
     start = time.monotonic()
     NotebookClient(

@@ -4,46 +4,95 @@ import os
 import subprocess
 import sys
 
-SCRIPT = """
+import pytest
 import torch
-from accelerate import PartialState
-from accelerate.utils import gather
+from safetensors.torch import load_file
+
+SCRIPT = """
+import sys
+import torch
+from accelerate import Accelerator
+from safetensors.torch import save_file
 from torch import nn
 from course_utils.training.loop import Part, fit
 
-torch.manual_seed(0)
-model, drawn = nn.Linear(2, 1), []
+folder, *plan = sys.argv[1:]
+accelerator = Accelerator()
+rank = accelerator.process_index
 
-def loss(g):
-    x = torch.randn(4, 2, generator=g)
-    drawn.append(x.sum())
-    return (model(x) - 1).square().mean(), {}
+def run(how):
+    torch.manual_seed(0)
+    first, second, drawn = nn.Linear(2, 3), nn.Conv2d(2, 2, 3).to(memory_format=torch.channels_last), []
 
-fit(Part(model, loss, lr=0.1), steps=5)
-weights = gather(model.weight.detach().flatten()[None])
-batches = gather(torch.stack(drawn)[None])
-if PartialState().is_main_process:
-    print("processes", len(weights))
-    print("same weights", torch.allclose(weights[0], weights[1]))
-    print("same batches", torch.allclose(batches[0], batches[1]))
+    def loss(g):
+        if how == "stopped" and len(drawn) == 7:
+            raise KeyboardInterrupt
+        x = torch.randn(4, 2, generator=g)
+        drawn.append(x)
+        return (nn.functional.dropout(first(x)) - 1).square().mean(), {}
+
+    def other(g):
+        return second(torch.randn(2, 2, 4, 4, generator=g)).square().mean(), {}
+
+    parts = [Part(first, loss, lr=0.1, ema=0.9), Part(second, other, lr=0.1, start=2)]
+    torch.manual_seed(rank)  # dropout follows the global generator
+    try:
+        fit(parts, steps=10, state=f"{folder}/state" if how != "whole" else None, save_every=5)
+    except KeyboardInterrupt:
+        pass
+    weights = torch.cat([p.detach().flatten() for part in parts for p in part.module.parameters()])
+    save_file({"weights": weights, "drawn": torch.stack(drawn)}, f"{folder}/{how}-{rank}.safetensors")
+
+for how in plan:
+    run(how)
 # A process that leaves while the other is still connected may abort it.
-PartialState().wait_for_everyone()
-PartialState().destroy_process_group()
+accelerator.wait_for_everyone()
+accelerator.end_training()
 """
 
 
-def test_processes_draw_their_own_batches_and_share_their_gradients(tmp_path):
-    script = tmp_path / "train.py"
-    script.write_text(SCRIPT, encoding="utf-8")
+def launch(*command):
+    """Run a script or a module in two processes."""
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc_per_node=2",
-        str(script),
-    ]
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    run = subprocess.run([*start, *map(str, command)], env=environment, capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stderr[-2000:]
-    assert run.stdout.splitlines()[-3:] == ["processes 2", "same weights True", "same batches False"]
+    return run.stdout
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Results of an unbroken run, and of one that is stopped at step 7 of 10 and goes on in new processes."""
+    folder = tmp_path_factory.mktemp("processes")
+    script = folder / "train.py"
+    script.write_text(SCRIPT, encoding="utf-8")
+    launch(script, folder, "whole", "stopped")
+    assert [path.name for path in (folder / "state").iterdir()] == ["5-of-10"]
+    launch(script, folder, "resumed")
+    return folder
+
+
+def results(folder, how):
+    return [load_file(folder / f"{how}-{rank}.safetensors") for rank in range(2)]
+
+
+def test_processes_draw_their_own_batches_and_share_their_gradients(folder):
+    first, second = results(folder, "whole")
+    assert torch.equal(first["weights"], second["weights"])
+    assert not torch.isclose(first["drawn"], second["drawn"]).any()
+
+
+def test_processes_that_stop_and_go_on_end_where_unbroken_ones_do(folder):
+    for whole, resumed in zip(results(folder, "whole"), results(folder, "resumed"), strict=True):
+        assert torch.equal(resumed["weights"], whole["weights"])
+        assert torch.equal(resumed["drawn"], whole["drawn"][5:])
+    first, second = results(folder, "resumed")
+    assert not torch.isclose(first["drawn"], second["drawn"]).any()
+    assert not (folder / "state").exists()
+
+
+def test_the_command_trains_in_several_processes_and_saves_once(tmp_path):
+    out = tmp_path / "vae.safetensors"
+    said = launch("-m", "course_utils.training", "vae", "--profile", "ci", "--steps", 2, "--out", out).splitlines()
+    assert out.exists()
+    assert sum(line.startswith(out.name) for line in said) == 1

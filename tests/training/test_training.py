@@ -14,13 +14,8 @@ from course_utils.datasets.plushies import Plushies
 from course_utils.models.denoiser import Denoiser, DenoiserConfig
 from course_utils.training import __main__ as command
 from course_utils.training.loop import Averaged, Part, ema_decay, fit, learning_rate
-from course_utils.training.recipes import (
-    BUDGETS,
-    RECIPES,
-    denoiser_loss,
-    diffusion_loss,
-    text_and_picture_conditions,
-)
+from course_utils.training.recipes import BUDGETS, RECIPES
+from course_utils.training.recipes.denoiser import denoiser_loss, diffusion_loss, text_and_picture_conditions
 
 SMALL = DenoiserConfig(width=32, depth=1, heads=2, condition=16)
 
@@ -47,29 +42,6 @@ def test_fit_finds_the_answer_and_reports():
     assert history.values["loss"][-1] < 0.01 < history.values["loss"][0]
     assert calls[-1][:2] == (300, 300)
     assert not model.training
-
-
-def test_a_run_that_stops_and_goes_on_ends_where_an_unbroken_one_does(tmp_path):
-    unbroken, loss = linear_problem()
-    fit(Part(unbroken, loss, lr=0.05, ema=0.9), steps=40)
-
-    model, loss = linear_problem()
-    state = tmp_path / "run.safetensors"
-
-    def interrupt(step, steps, logs, preview=None):
-        if step == 30:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        fit(Part(model, loss, lr=0.05, ema=0.9), steps=40, state=state, save_every=20, progress=interrupt)
-    assert state.exists()
-    model, loss = linear_problem()
-    with torch.no_grad():
-        model.weight.fill_(99.0)
-    history = fit(Part(model, loss, lr=0.05, ema=0.9), steps=40, state=state)
-    assert history.steps[0] == 30
-    assert torch.equal(model.weight, unbroken.weight)
-    assert not state.exists()
 
 
 def test_two_parts_take_turns():

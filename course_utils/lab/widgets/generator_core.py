@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from course_utils.datasets import captions
-from course_utils.datasets.attributes import ATTRIBUTES, NAMES
+from course_utils.datasets.attributes import NAMES
 from course_utils.diffusion.guidance_methods import methods
 from course_utils.diffusion.paths import RectifiedFlow
 from course_utils.diffusion.samplers import time_grid
 from course_utils.diffusion.threaded import on_all_cores
 from course_utils.images import check_pictures
 from course_utils.lab import plots
-from course_utils.lab.widgets.explorer_core import GAP, PER_ROW, Finding, notes
+from course_utils.lab.widgets.judged import W_MAX, Findings, Judged, encode_rows, find, notes, share_right
+from course_utils.lab.widgets.latest import ShouldStop
 
-W_MAX = 15.0
 METHODS = (*methods(RectifiedFlow(), time_grid(1)), "autoguidance")
 DECODERS = ("sharp", "soft")
 
 
 @dataclass(frozen=True)
-class Request:
+class GeneratorRequest:
     """All that the pictures depend on. `reference`: which of the reference pictures, from 1; 0 for none. `share`: how
     much of a mixture is the picture's."""
 
@@ -49,10 +49,10 @@ class Request:
 
     @property
     def scale(self) -> str:
-        """The guidance scale as its method means it: CFG++'s λ goes from 0 to 1 while w goes to 15."""
+        """The guidance scale as its method means it: CFG++'s λ goes from 0 to 1 while w goes from 0 to 15."""
         if self.method == "CFG++":
             return f"λ = {self.guidance_scale / W_MAX:.2f}"
-        return f"w = {self.guidance_scale:.1f}"
+        return f"w = {round(self.guidance_scale, 1) + 0.0:.1f}"  # the sum has no negative zero
 
     @property
     def label(self) -> str:
@@ -61,21 +61,16 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Result:
-    """Pictures (n, 3, 64, 64) in [-1, 1], as JPEG bytes in rows of up to four, and what the judge sees of what was
-    asked for: what the prompt names, what the reference picture shows, or in a mixture the prompt first."""
+class GeneratorResult(Judged):
+    """The pictures of a setting. What was asked for is what the prompt names, what the reference picture shows, or in a
+    mixture the prompt first."""
 
-    request: Request
-    pictures: Tensor
-    encoded: tuple[bytes, ...]
-    findings: tuple[tuple[Finding, ...], ...]
-    notes: tuple[str, ...]
+    request: GeneratorRequest
 
     @property
     def share_right(self) -> float:
         """Of all that was asked for, the share that the judge finds; NaN if nothing was."""
-        found = [f.right for row in self.findings for f in row if f.named]
-        return sum(found) / len(found) if found else float("nan")
+        return share_right(self.findings)
 
 
 class GeneratorCore:
@@ -98,7 +93,7 @@ class GeneratorCore:
         """The methods of guidance that can be asked for: autoguidance needs a weaker model."""
         return METHODS if self.weak is not None else METHODS[:-1]
 
-    def compute(self, request: Request, should_stop: Callable[[], bool] | None = None) -> Result | None:
+    def compute(self, request: GeneratorRequest, should_stop: ShouldStop = None) -> GeneratorResult | None:
         """The pictures of a setting; None if `should_stop` said so on the way. Bad settings: ValueError."""
         for name, value, known in (
             ("method", request.method, self.methods),
@@ -115,19 +110,22 @@ class GeneratorCore:
             reference = self.references[i : i + 1] if request.reference else None
             cond = pipeline.condition(request.prompt, reference, request.share)
             pictures = pipeline.generate(
-                cond.expand(request.n, -1), None, w, request.steps,
-                seed=request.seed, should_stop=should_stop, guidance=guidance,
-            )  # fmt: skip
+                cond.expand(request.n, -1),
+                None,
+                w,
+                request.steps,
+                seed=request.seed,
+                should_stop=should_stop,
+                guidance=guidance,
+            )
             if pictures is None:
                 return None
             pictures = pictures.cpu()
             findings = self.findings(request, pictures)
-        scale = 4 if request.n == 1 else 3
-        encoded = tuple(plots.to_jpeg(row, columns=len(row), scale=scale, gap=GAP) for row in pictures.split(PER_ROW))
         said = notes(request.prompt) if request.prompt.strip() or not request.reference else ()
-        return Result(request, pictures, encoded, findings, said)
+        return GeneratorResult(pictures, encode_rows(pictures), findings, said, request=request)
 
-    def findings(self, request: Request, pictures: Tensor) -> tuple[tuple[Finding, ...], ...]:
+    def findings(self, request: GeneratorRequest, pictures: Tensor) -> Findings:
         """What the judge sees of what was asked for, picture by picture."""
         wanted = captions.named(request.prompt)
         if request.reference:
@@ -136,14 +134,9 @@ class GeneratorCore:
                 wanted = shown
             elif request.share > 0:
                 wanted = torch.where(wanted >= 0, wanted, shown)
-        columns = [k for k, value in enumerate(wanted.tolist()) if value >= 0] or range(len(NAMES))
-        seen = self.judge.predict(pictures.to(next(self.judge.parameters()).device)).tolist()
-        return tuple(
-            tuple(Finding(NAMES[k], _word(k, int(wanted[k])), _word(k, row[k]) or "nothing") for k in columns)
-            for row in seen
-        )
+        return find(self.judge, pictures, wanted)
 
-    def overview(self, request: Request, shares: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)):
+    def overview(self, request: GeneratorRequest, shares: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)):
         """A tiled picture: the reference, and the same noises from the prompt alone to the picture alone."""
         request = replace(request, reference=request.reference or 1)
         rows = [self.compute(replace(request, share=share)) for share in shares]
@@ -151,7 +144,3 @@ class GeneratorCore:
         more = torch.cat([torch.ones_like(shown[:1]), *(r.pictures[1:2] for r in rows)])
         labels = ["reference", *(f"{share:.0%} picture" for share in shares)]
         return plots.tile(torch.cat([shown, more]), columns=len(labels), scale=1.75, column_labels=labels)
-
-
-def _word(column: int, index: int) -> str:
-    return ATTRIBUTES[NAMES[column]][index] if index >= 0 else ""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+ShouldStop = Callable[[], bool] | None  # asked between two steps of a computation: is its result no longer wanted?
 
 
 class Latest(Generic[T]):
@@ -14,7 +15,7 @@ class Latest(Generic[T]):
 
     A request that arrives while another waits takes its place, so at most one is in work and one waiting,
     and the last one is always worked on. `work` may look at `waiting` between its steps, and give up when
-    there is something newer. It must not raise: what goes wrong is its own to show.
+    there is something newer. It must not raise: it shows itself what went wrong.
     """
 
     def __init__(self, work: Callable[[T], None]):

@@ -6,13 +6,9 @@ import pytest
 import torch
 from PIL import Image
 
-from course_utils.lab.widgets.attention_viewer import (
-    ALL_LAYERS,
-    AttentionCore,
-    AttentionViewer,
-    Request,
-    spotlight,
-)
+from course_utils.lab.widgets.attention_viewer import AttentionViewer
+from course_utils.lab.widgets.attention_viewer_core import ALL_LAYERS, AttentionCore, AttentionRequest
+from course_utils.lab.widgets.drawing import spotlight
 from course_utils.models.attention_maps import attention_maps, rollout
 from course_utils.models.text import TextTransformer
 from course_utils.models.tokenizer import Tokenizer
@@ -48,11 +44,11 @@ def test_weights_of_a_sentence_are_the_models(core, parts):
     tokens = tokenizer("a cat")
     length = int((tokens != tokenizer.pad_id).sum())
     maps = attention_maps(text, tokens)[:, 0, :, :length, :length]
-    result = core.compute(Request("text", "a cat", layer=2, head=3, token=2))
+    result = core.compute(AttentionRequest("text", "a cat", layer=2, head=3, token=2))
     torch.testing.assert_close(result.weights, maps[1, 2, 2])
     assert len(result.tokens) == length
     assert (result.tokens[0], result.tokens[-1]) == ("<start>", "<end>")
-    mean = core.compute(Request("text", "a cat", layer=1, token=length - 1))
+    mean = core.compute(AttentionRequest("text", "a cat", layer=1, token=length - 1))
     torch.testing.assert_close(mean.weights, maps[0, :, length - 1].mean(0))
     assert "layer 1, mean of heads: “<end>” takes most from" in mean.label
 
@@ -60,16 +56,20 @@ def test_weights_of_a_sentence_are_the_models(core, parts):
 def test_weights_of_a_picture_are_the_models(core, parts):
     *_, vit, pictures = parts
     maps = attention_maps(vit, pictures)
-    result = core.compute(Request("picture", picture=1, layer=3, head=2, token=5))
+    result = core.compute(AttentionRequest("picture", picture=1, layer=3, head=2, token=5))
     torch.testing.assert_close(result.weights, maps[2, 1, 1, 5])
     assert result.tokens[5] == "row 1, column 0"
-    along = core.compute(Request("picture", picture=0, layer=ALL_LAYERS))
+    along = core.compute(AttentionRequest("picture", picture=0, layer=ALL_LAYERS))
     torch.testing.assert_close(along.weights, rollout(maps)[0, 0])
     assert "rollout" in along.label
 
 
 def test_drawings_are_pictures(core):
-    for request in (Request("text", "a cat"), Request("text", "", layer=0), Request("picture", token=3)):
+    for request in (
+        AttentionRequest("text", "a cat"),
+        AttentionRequest("text", "", layer=0),
+        AttentionRequest("picture", token=3),
+    ):
         assert Image.open(io.BytesIO(core.compute(request).encoded)).format == "PNG"
 
 
@@ -84,12 +84,12 @@ def test_the_spotlight_is_brightest_at_the_largest_weight():
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
-        (Request("text", "a cat", layer=3), "layer: got 3; expected 0 to 2"),
-        (Request("text", "a cat", head=5), "head: got 5; expected 0 to 4"),
-        (Request("text", "a cat", token=99), "token: got 99"),
-        (Request("picture", picture=2), "picture: got 2; expected 0 to 1"),
-        (Request("sound"), "kind: got 'sound'"),
-        (Request("text", "q" * 30), "too long"),
+        (AttentionRequest("text", "a cat", layer=3), "layer: got 3; expected 0 to 2"),
+        (AttentionRequest("text", "a cat", head=5), "head: got 5; expected 0 to 4"),
+        (AttentionRequest("text", "a cat", token=99), "token: got 99"),
+        (AttentionRequest("picture", picture=2), "picture: got 2; expected 0 to 1"),
+        (AttentionRequest("sound"), "kind: got 'sound'"),
+        (AttentionRequest("text", "q" * 30), "too long"),
     ],
 )
 def test_bad_requests_are_named(core, request_, message):
@@ -108,7 +108,7 @@ def test_controls_fit_text_and_picture(viewer):
     assert viewer.shown.tokens[viewer.token.value] == "<end>", "it starts at the last token"
     viewer.kind.value = "picture"
     assert viewer.wait(SECONDS)
-    assert viewer.shown.request == Request("picture", "a brown bear", 0, 3, 0, 0)
+    assert viewer.shown.request == AttentionRequest("picture", "a brown bear", 0, 3, 0, 0)
     assert viewer.token.max == 16
     assert viewer.sentence.disabled
     for token in (3, 9, 16):
@@ -120,20 +120,20 @@ def test_controls_fit_text_and_picture(viewer):
     viewer.sentence.value = "a cat"
     assert viewer.wait(SECONDS)
     assert viewer.token.max == len(viewer.shown.tokens) - 1
-    assert "<b>layer 2" in viewer.label.value
+    assert "<b>layer 2" in viewer.status.value
 
 
 def test_too_long_a_sentence_is_said(viewer):
     viewer.sentence.value = "hat " * 40
     assert viewer.wait(SECONDS)
-    assert "too long" in viewer.label.value
+    assert "too long" in viewer.status.value
     viewer.sentence.value = "a cat"
     assert viewer.wait(SECONDS)
-    assert "too long" not in viewer.label.value
+    assert "too long" not in viewer.status.value
 
 
 def test_static_is_a_picture(viewer):
-    shown = viewer.static(Request("text", "a cat"), Request("picture"))
+    shown = viewer.static(AttentionRequest("text", "a cat"), AttentionRequest("picture"))
     assert Image.open(io.BytesIO(shown.data)).width >= 400
     assert "run this cell" in viewer._repr_mimebundle_()["text/plain"]
     assert viewer.wait(SECONDS)

@@ -8,8 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from course_utils.lab.widgets.blind_test import SCALE, BlindTest, BlindTestWidget
+from course_utils.lab.widgets.blind_test import BlindTestWidget
+from course_utils.lab.widgets.blind_test_core import SCALE, BlindTest
 
+SECONDS = 60  # after which a test that waits has failed
 N = 6
 REAL = torch.linspace(-1, 1, N)[:, None, None, None].expand(N, 3, 8, 8)
 COPIES = {"soft": REAL * 0.5 + 0.01, "loud": REAL + 3.0}
@@ -89,20 +91,24 @@ def test_bad_input(test):
 
 
 def test_the_widget_keeps_score_and_does_not_tell_before():
-    pytest.importorskip("ipywidgets")
     widget = BlindTestWidget(REAL, {"<soft>": COPIES["soft"]}, seed=3)
+    widget.choose("left")
+    assert widget.core.number == 0, "nobody answers a question that they have not seen"
+    widget.refresh()
+    assert widget.wait(SECONDS)
     shown = widget.images[0].value
     real = widget.core.question().real
     assert real not in widget.status.value
     assert "decoder" not in widget.status.value
     widget.buttons[0 if real == "left" else 1].click()
+    assert widget.wait(SECONDS)
     assert "✓ right" in widget.verdict.value
     assert "&lt;soft&gt;" in widget.verdict.value
     assert "1 of 1" in widget.table.value
     assert "Question 2" in widget.status.value
     assert (widget.images[0].value, widget.images[1].value) == widget.core.question(1).encoded() != (shown, shown)
     widget.buttons[1 if widget.core.question().real == "left" else 0].click()
+    assert widget.wait(SECONDS)
     assert "✗ no" in widget.verdict.value
     assert "1 of 2" in widget.table.value
-    bundle = widget._repr_mimebundle_()
-    assert bundle["application/vnd.jupyter.widget-view+json"]["model_id"] == widget.box.model_id
+    widget.close()

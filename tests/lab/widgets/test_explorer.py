@@ -1,6 +1,7 @@
 """The CFG explorer without a browser: the newest value wins, the last is always shown, errors leave pictures be."""
 
 import io
+import re
 import threading
 import time
 from types import SimpleNamespace
@@ -14,8 +15,10 @@ from course_utils.datasets.attributes import ATTRIBUTES
 from course_utils.diffusion.paths import RectifiedFlow
 from course_utils.diffusion.pipeline import TextToPicture
 from course_utils.lab.widgets import explorer as module
-from course_utils.lab.widgets.explorer import CFGExplorer, CFGExplorerCore
-from course_utils.lab.widgets.explorer_core import SCALES, Request, compose, notes
+from course_utils.lab.widgets.drawing import findings_html
+from course_utils.lab.widgets.explorer import CFGExplorer
+from course_utils.lab.widgets.explorer_core import SCALES, CFGExplorerCore, CFGRequest, compose
+from course_utils.lab.widgets.judged import PANEL, notes
 from course_utils.lab.widgets.latest import Latest
 
 SECONDS = 60  # after which a test that waits has failed
@@ -58,10 +61,13 @@ class FakePipeline:
         return torch.zeros(len(scales), n, 3, 64, 64)
 
 
-class FakeJudge:
+class FakeJudge(torch.nn.Linear):
     """Sees a grey cat with a red hat on a plain mint background, everywhere."""
 
     seen = captions.named("grey cat red hat plain mint")
+
+    def __init__(self):
+        super().__init__(1, 1)
 
     def predict(self, x):
         return self.seen.expand(len(x), -1)
@@ -277,8 +283,8 @@ def test_notes():
 
 
 def test_labels():
-    assert Request("a brown bear", 3.0).label == "w = 3.0 · 'a brown bear' · seed 0 · 20 Euler steps"
-    assert Request("", 0.25, "a hat", 1, "ddim", 7).label == (
+    assert CFGRequest("a brown bear", 3.0).label == "w = 3.0 · 'a brown bear' · seed 0 · 20 Euler steps"
+    assert CFGRequest("", 0.25, "a hat", 1, "ddim", 7).label == (
         "w = 0.2 · no prompt (unconditional) · away from 'a hat' · seed 7 · 1 DDIM step"
     )
 
@@ -288,11 +294,11 @@ def test_labels():
 
 @pytest.mark.parametrize(("n", "rows", "sizes"), [(1, 1, [256]), (4, 1, [792]), (8, 2, [792, 792])])
 def test_rows_of_at_most_four(pipeline, n, rows, sizes):
-    result = CFGExplorerCore(pipeline, FakeJudge()).compute("a cat", 3.0, n=n)
+    result = CFGExplorerCore(pipeline, FakeJudge()).compute(CFGRequest("a cat", n=n))
     assert result.pictures.shape == (n, 3, 64, 64)
     assert [Image.open(io.BytesIO(b)).width for b in result.encoded] == sizes
     assert len(result.encoded) == rows
-    assert len(result.adherence) == n
+    assert len(result.findings) == n
 
 
 def test_the_second_row_comes_and_goes(explorer):
@@ -307,18 +313,26 @@ def test_the_second_row_comes_and_goes(explorer):
 
 def test_ticks_and_crosses(pipeline):
     core = CFGExplorerCore(pipeline, FakeJudge())
-    assert core.compute("a grey bear with a hat", n=1).adherence == ["✗ bear (judge sees cat)  ✓ grey  ✓ hat"]
-    assert core.compute("a bare dog", n=1).adherence == ["✗ dog (judge sees cat)  ✗ nothing (judge sees hat)"]
-    assert core.compute("", n=1).adherence == ["cat  grey  hat  red  mint  plain"]
-    encoded, texts = core.strip(Request("a grey bear"))
+    for prompt, expected in (
+        ("a grey bear with a hat", ["✗ bear sees cat", "✓ grey", "✓ hat"]),
+        ("a bare dog", ["✗ dog sees cat", "✗ nothing sees hat"]),
+        ("", ["cat", "grey", "hat", "red", "mint", "plain"]),
+    ):
+        (picture,) = core.compute(CFGRequest(prompt, n=1)).findings
+        assert [
+            f.seen if not f.named else f"✓ {f.named}" if f.right else f"✗ {f.named} sees {f.seen}" for f in picture
+        ] == expected
+        told = re.sub("<[^>]*>", "", findings_html(picture)).replace("&nbsp;", " ")
+        assert all(text in told for text in expected)
+    encoded, texts = core.strip(CFGRequest("a grey bear"))
     assert texts == [f"w = {w:g}\n1 of 2 right" for w in SCALES]
-    assert Image.open(io.BytesIO(encoded)).width <= module.PANEL
+    assert Image.open(io.BytesIO(encoded)).width <= PANEL
 
 
 def test_without_a_judge_nothing_is_judged(pipeline):
     core = CFGExplorerCore(pipeline)
-    assert core.compute("a bear").adherence == []
-    assert core.strip(Request("a bear"))[1] == [f"w = {w:g}" for w in SCALES]
+    assert core.compute(CFGRequest("a bear")).findings == ()
+    assert core.strip(CFGRequest("a bear"))[1] == [f"w = {w:g}" for w in SCALES]
 
 
 class Denoiser(torch.nn.Module):
@@ -341,19 +355,32 @@ def real():
 
 
 def test_the_course_s_pipeline_fits(real):
-    low, high = (real.compute("a bear", w, steps=3, n=1).pictures for w in (0.0, 3.0))
+    low, high = (real.compute(CFGRequest("a bear", w, steps=3, n=1)).pictures for w in (0.0, 3.0))
     assert not torch.equal(low, high)
-    assert torch.equal(low, real.compute("a bear", 0.0, steps=3, n=4).pictures[:1]), "the same noise"
-    assert real.compute("a bear", should_stop=lambda: True) is None
-    assert real.strip(Request("a bear", steps=2), should_stop=lambda: True) is None
-    assert len(real.strip(Request("a bear", steps=2))[1]) == len(SCALES)
+    assert torch.equal(low, real.compute(CFGRequest("a bear", 0.0, steps=3, n=4)).pictures[:1]), "the same noise"
+    assert real.compute(CFGRequest("a bear"), should_stop=lambda: True) is None
+    assert real.strip(CFGRequest("a bear", steps=2), should_stop=lambda: True) is None
+    assert len(real.strip(CFGRequest("a bear", steps=2))[1]) == len(SCALES)
+
+
+def test_a_scale_may_be_negative(real, explorer, pipeline):
+    away, free = (real.compute(CFGRequest("a bear", w, steps=3, n=1)) for w in (-2.0, 0.0))
+    assert not torch.equal(away.pictures, free.pictures)
+    assert real.strip(CFGRequest("a bear", -2.0, steps=2), (-2.0, 0.0))[1] == [
+        "w = -2\n0 of 1 right",
+        "w = 0\n0 of 1 right",
+    ]
+    assert CFGRequest(guidance_scale=-0.04).scale == "w = 0.0"
+    made = CFGExplorer(pipeline, guidance_scale=-2.0)
+    assert (made.request.guidance_scale, made.w.max) == (-2.0, explorer.w.max)
+    made.close()
 
 
 @pytest.mark.parametrize(
     ("bad", "says"),
     [
         ({"guidance_scale": float("nan")}, "guidance_scale"),
-        ({"guidance_scale": -1.0}, "guidance_scale"),
+        ({"guidance_scale": float("-inf")}, "guidance_scale"),
         ({"steps": 0}, "steps"),
         ({"n": 0}, "n is 0"),
         ({"sampler": "magic"}, "sampler"),
@@ -362,7 +389,7 @@ def test_the_course_s_pipeline_fits(real):
 )
 def test_bad_settings_are_refused(real, bad, says):
     with pytest.raises(ValueError, match=says):
-        real.compute(**bad)
+        real.compute(CFGRequest(**bad))
 
 
 # Words, and what a notebook keeps.
@@ -396,7 +423,7 @@ def test_the_notebook_gets_a_widget_and_the_same_text_always(explorer):
     first = explorer._repr_mimebundle_()
     settle(explorer)
     assert first == explorer._repr_mimebundle_()
-    assert first["application/vnd.jupyter.widget-view+json"]["model_id"] == explorer.box.model_id
+    assert first["application/vnd.jupyter.widget-view+json"]["model_id"] == explorer.model_id
     assert "text/html" not in first
     settle(explorer)
 
@@ -418,7 +445,7 @@ def test_loading_takes_the_course_s_checkpoints(monkeypatch, pipeline):
     made = CFGExplorer(prompt="a bear", guidance_scale=5.0)
     assert made.core.pipeline is pipeline
     assert made.core.judge is judge
-    assert made.request == Request("a bear", 5.0)
+    assert made.request == CFGRequest("a bear", 5.0)
     started = time.monotonic()
     made.close()
     assert time.monotonic() - started < 5

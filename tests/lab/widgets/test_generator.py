@@ -2,6 +2,7 @@
 
 import io
 import math
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -15,7 +16,7 @@ from course_utils.diffusion.paths import RectifiedFlow
 from course_utils.diffusion.pipeline import TextToPicture
 from course_utils.images import to_float
 from course_utils.lab.widgets.generator import Generator
-from course_utils.lab.widgets.generator_core import METHODS, GeneratorCore, Request
+from course_utils.lab.widgets.generator_core import METHODS, GeneratorCore, GeneratorRequest
 
 SECONDS = 60  # after which a test that waits has failed
 FAST = {"steps": 3, "n": 2}
@@ -87,52 +88,86 @@ def generator(core):
 def test_words_picture_and_mixture_are_the_pipelines_conditions(core):
     pipeline, x = core.pipelines["sharp"], core.references[1:2]
     for request, cond in (
-        (Request("a bear", 0, **FAST), pipeline.condition("a bear")),
-        (Request("", 2, **FAST), pipeline.condition("", x)),
-        (Request("a bear", 2, 0.3, **FAST), pipeline.condition("a bear", x, 0.3)),
-        (Request("", 0, **FAST), pipeline.condition()),
+        (GeneratorRequest("a bear", 0, **FAST), pipeline.condition("a bear")),
+        (GeneratorRequest("", 2, **FAST), pipeline.condition("", x)),
+        (GeneratorRequest("a bear", 2, 0.3, **FAST), pipeline.condition("a bear", x, 0.3)),
+        (GeneratorRequest("", 0, **FAST), pipeline.condition()),
     ):
         expected = pipeline.generate(cond.expand(2, -1), guidance_scale=3.0, steps=3)
         torch.testing.assert_close(core.compute(request).pictures, expected, atol=1e-5, rtol=0)
 
 
 def test_every_method_and_decoder_makes_another_picture(core):
-    made = {m: core.compute(Request(method=m, guidance_scale=9.0, steps=8, n=1)).pictures for m in core.methods}
+    made = {
+        m: core.compute(GeneratorRequest(method=m, guidance_scale=9.0, steps=8, n=1)).pictures for m in core.methods
+    }
     assert tuple(made) == METHODS
     assert all(x.isfinite().all() for x in made.values())
     assert sum(torch.equal(x, made["CFG"]) for x in made.values()) == 1
-    soft = core.compute(Request(decoder="soft", method="CFG", guidance_scale=9.0, steps=8, n=1)).pictures
+    soft = core.compute(GeneratorRequest(decoder="soft", method="CFG", guidance_scale=9.0, steps=8, n=1)).pictures
     assert soft.abs().mean() < made["CFG"].abs().mean()
 
 
 def test_the_scale_of_cfg_plus_plus_is_lambda(core):
-    request = Request("a bear", method="CFG++", guidance_scale=7.5, **FAST)
+    request = GeneratorRequest("a bear", method="CFG++", guidance_scale=7.5, **FAST)
     assert request.scale == "λ = 0.50"
-    assert Request(guidance_scale=7.5).scale == "w = 7.5"
+    assert GeneratorRequest(guidance_scale=7.5).scale == "w = 7.5"
 
 
 def test_findings_follow_the_prompt_then_the_reference(core):
-    words = core.compute(Request("a cat", **FAST)).findings
+    words = core.compute(GeneratorRequest("a cat", **FAST)).findings
     assert [[f.named for f in row] for row in words] == [["cat"], ["cat"]]
-    both = core.compute(Request("a cat", 1, **FAST)).findings[0]
+    both = core.compute(GeneratorRequest("a cat", 1, **FAST)).findings[0]
     row = core.attributes[0].tolist()
     expected = ["cat", *(ATTRIBUTES[k][v] for k, v in list(zip(ATTRIBUTES, row, strict=True))[1:] if v >= 0)]
     assert [f.named for f in both] == expected
-    assert core.compute(Request("a cat", 1, 0.0, **FAST)).findings == words
-    alone = core.compute(Request("", 1, **FAST)).findings
-    assert core.compute(Request("a cat", 1, 1.0, **FAST)).findings == alone
+    assert core.compute(GeneratorRequest("a cat", 1, 0.0, **FAST)).findings == words
+    alone = core.compute(GeneratorRequest("", 1, **FAST)).findings
+    assert core.compute(GeneratorRequest("a cat", 1, 1.0, **FAST)).findings == alone
     assert len(alone[0]) == sum(v >= 0 for v in row)
-    result = core.compute(Request("a brown bear", **FAST))
+    result = core.compute(GeneratorRequest("a brown bear", **FAST))
     assert result.share_right == 1.0
-    assert math.isnan(core.compute(Request("", **FAST)).share_right)
+    assert math.isnan(core.compute(GeneratorRequest("", **FAST)).share_right)
     assert Image.open(io.BytesIO(result.encoded[0])).format == "JPEG"
+
+
+def test_a_scale_may_be_negative(core):
+    away, free = (core.compute(GeneratorRequest("a bear", guidance_scale=w, **FAST)) for w in (-2.0, 0.0))
+    assert not torch.equal(away.pictures, free.pictures)
+    assert (away.request.scale, GeneratorRequest(guidance_scale=-0.0).scale) == ("w = -2.0", "w = 0.0")
+
+
+def test_a_start_beyond_the_slider_moves_its_end(core):
+    made = Generator(core=core, guidance_scale=-2.0)
+    assert made.request.guidance_scale == -2.0
+    made.close()
+
+
+def test_closing_ends_what_is_in_work(generator):
+    begun, go_on = threading.Event(), threading.Event()
+    compute, made = generator.core.compute, []
+
+    def slow(request, should_stop):
+        begun.set()
+        assert go_on.wait(SECONDS)
+        made.append(compute(request, should_stop))
+        return made[-1]
+
+    generator.core.compute = slow
+    generator.refresh()
+    assert begun.wait(SECONDS)
+    generator.close()
+    go_on.set()
+    assert generator.wait(SECONDS)
+    assert made == [None]
+    assert generator.shown is None
 
 
 def test_without_a_weak_model_there_is_no_autoguidance(core):
     core.weak = None
     assert "autoguidance" not in core.methods
     with pytest.raises(ValueError, match="method is 'autoguidance'; expected one of CFG"):
-        core.compute(Request(method="autoguidance"))
+        core.compute(GeneratorRequest(method="autoguidance"))
 
 
 @pytest.mark.parametrize(
@@ -142,18 +177,18 @@ def test_without_a_weak_model_there_is_no_autoguidance(core):
         ({"decoder": "hard"}, "decoder is 'hard'; expected one of sharp, soft"),
         ({"reference": 9}, "reference is 9; expected 0 for none, or 1 to 3"),
         ({"reference": 1, "share": 2.0}, "share is 2.0"),
-        ({"guidance_scale": -1.0}, "guidance_scale is -1"),
+        ({"guidance_scale": math.inf}, "guidance_scale is inf"),
         ({"steps": 0}, "steps is 0"),
     ],
     ids=str,
 )
 def test_refusals_name_the_argument(core, changes, message):
     with pytest.raises(ValueError, match=message):
-        core.compute(Request(**changes))
+        core.compute(GeneratorRequest(**changes))
 
 
 def test_work_that_nobody_wants_stops(core):
-    assert core.compute(Request(), should_stop=lambda: True) is None
+    assert core.compute(GeneratorRequest(), should_stop=lambda: True) is None
 
 
 def test_the_widget_shows_the_newest_request_and_says_errors(generator):

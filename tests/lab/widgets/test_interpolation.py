@@ -6,7 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from course_utils.lab.widgets.interpolation import Interpolation, InterpolationCore, Request
+from course_utils.lab.widgets.interpolation import Interpolation
+from course_utils.lab.widgets.interpolation_core import InterpolationCore, InterpolationRequest
 from course_utils.models.autoencoder import VAE, VAEConfig
 
 SECONDS = 60  # after which a test that waits has failed
@@ -27,13 +28,13 @@ def test_the_ends_are_the_pictures_and_their_reconstructions(model, pictures):
     core = InterpolationCore(model, pictures)
     x_hat = model.decode(model.encode(pictures).mode()).clamp(-1, 1)
     for t, i in ((0.0, 1), (1.0, 3)):
-        result = core.compute(1, 3, t)
+        result = core.compute(InterpolationRequest(1, 3, t))
         torch.testing.assert_close(result.pixels, pictures[i])
         torch.testing.assert_close(result.latents, x_hat[i], atol=1e-5, rtol=1e-4)
 
 
 def test_between_them_each_way_is_straight_in_its_own_space(model, pictures):
-    result = InterpolationCore(model, pictures).compute(0, 2, 0.25)
+    result = InterpolationCore(model, pictures).compute(InterpolationRequest(0, 2, 0.25))
     torch.testing.assert_close(result.pixels, 0.75 * pictures[0] + 0.25 * pictures[2])
     z = model.encode(pictures).mode()
     expected = model.decode((0.75 * z[0] + 0.25 * z[2])[None])[0].clamp(-1, 1)
@@ -51,7 +52,7 @@ def test_between_them_each_way_is_straight_in_its_own_space(model, pictures):
 )
 def test_bad_requests(model, pictures, bad, says):
     with pytest.raises(ValueError, match=says):
-        InterpolationCore(model, pictures).compute(**bad)
+        InterpolationCore(model, pictures).compute(InterpolationRequest(**bad))
 
 
 def test_one_picture_is_not_enough(model, pictures):
@@ -67,8 +68,8 @@ def test_dragging_shows_the_last_value(model, pictures):
     for t in (0.6, 0.7, 0.8, 1.0):
         widget.t.value = t
     assert widget.wait(SECONDS)
-    assert widget.shown.request == Request(0, 1, 1.0)
-    assert "100% of picture 1" in widget.label.value
+    assert widget.shown.request == InterpolationRequest(0, 1, 1.0)
+    assert "100% of picture 1" in widget.status.value
     assert widget.image.value != before
     widget.close()
 
@@ -78,8 +79,8 @@ def test_what_goes_wrong_is_said_and_the_pictures_stay(model, pictures):
     widget.refresh()
     assert widget.wait(SECONDS)
     before = widget.image.value
-    widget._worker.submit(Request(0, 9, 0.5))
+    widget._worker.submit(InterpolationRequest(0, 9, 0.5))
     assert widget.wait(SECONDS)
-    assert "b: got 9" in widget.label.value
+    assert "b: got 9" in widget.status.value
     assert widget.image.value == before
     widget.close()

@@ -6,7 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from course_utils.lab.widgets.kl_slider import KLSlider, KLSliderCore, Request
+from course_utils.lab.widgets.kl_slider import KLSlider
+from course_utils.lab.widgets.kl_slider_core import KLRequest, KLSliderCore
 from course_utils.models.autoencoder import VAEConfig, VAESweep
 
 SECONDS = 60  # after which a test that waits has failed
@@ -41,7 +42,7 @@ def slider(sweep, pictures):
 
 
 def test_pictures_are_the_model_s(core, sweep, pictures):
-    result = core.compute(1.0, seed=3)
+    result = core.compute(KLRequest(1.0, seed=3))
     noise = torch.randn(8, 4, 8, 8, generator=torch.Generator().manual_seed(3))
     expected = sweep[1.0].decode(noise).clamp(-1, 1)
     torch.testing.assert_close(result.samples, expected, rtol=1e-4, atol=1e-5)
@@ -52,21 +53,21 @@ def test_pictures_are_the_model_s(core, sweep, pictures):
 
 
 def test_the_noise_depends_on_the_seed_alone(core):
-    first, other = core.compute(1.0, seed=0), core.compute(1.0, seed=1)
+    first, other = core.compute(KLRequest(1.0, seed=0)), core.compute(KLRequest(1.0, seed=1))
     assert not torch.equal(first.samples, other.samples)
     assert torch.equal(first.reconstructions, other.reconstructions)
-    assert torch.equal(first.samples, core.compute(1.0, seed=0).samples)
+    assert torch.equal(first.samples, core.compute(KLRequest(1.0, seed=0)).samples)
 
 
 def test_a_collapsed_member_has_no_active_dimension(core):
-    result = core.compute(100.0)
+    result = core.compute(KLRequest(100.0))
     assert (result.active, result.dimensions) == (0, 256)
     assert float(result.reconstructions.std(0).max()) < 1e-5, "every picture is decoded alike"
     assert "0 of 256 dimensions active" in result.numbers
 
 
 def test_encoded_rows_and_overview(core):
-    image = Image.open(io.BytesIO(core.compute(0.0).encoded))
+    image = Image.open(io.BytesIO(core.compute(KLRequest(0.0)).encoded))
     assert image.format == "JPEG"
     assert image.height == 3 * 96 + 2 * 8
     overview = core.overview()
@@ -79,7 +80,7 @@ def test_encoded_rows_and_overview(core):
 )
 def test_bad_settings_are_refused(core, bad, says):
     with pytest.raises(ValueError, match=says):
-        core.compute(**bad)
+        core.compute(KLRequest(**bad))
 
 
 def test_bad_pictures_are_refused(sweep, pictures):
@@ -93,13 +94,13 @@ def test_dragging_shows_the_last_value(slider):
     slider.refresh()
     assert slider.wait(SECONDS)
     before = slider.image.value
-    assert slider.shown.request == Request(1.0)
+    assert slider.shown.request == KLRequest(1.0)
     for weight in (0.0, 100.0, 0.0, 100.0):
         slider.weight.value = weight
     assert slider.wait(SECONDS)
-    assert slider.shown.request == Request(100.0)
+    assert slider.shown.request == KLRequest(100.0)
     assert slider.image.value != before
-    assert "β = 100" in slider.label.value
+    assert "β = 100" in slider.status.value
     assert "0 of 256" in slider.numbers.value
 
 
@@ -107,28 +108,28 @@ def test_the_label_names_the_plain_autoencoder(slider):
     slider.weight.value = 0.0
     slider.seed.value = 7
     assert slider.wait(SECONDS)
-    assert "β = 0 (plain autoencoder) · noise 7" in slider.label.value
+    assert "β = 0 (plain autoencoder) · noise 7" in slider.status.value
 
 
 def test_an_error_is_shown_and_the_next_request_works(slider):
     compute = slider.core.compute
 
-    def broken(weight, seed):
+    def broken(request, should_stop):
         raise RuntimeError("out of <memory>")
 
     slider.core.compute = broken
     slider.weight.value = 0.0
     assert slider.wait(SECONDS)
-    assert "RuntimeError: out of &lt;memory&gt;" in slider.label.value
+    assert "RuntimeError: out of &lt;memory&gt;" in slider.status.value
     slider.core.compute = compute
     slider.weight.value = 100.0
     assert slider.wait(SECONDS)
-    assert "β = 100" in slider.label.value
+    assert "β = 100" in slider.status.value
 
 
 def test_the_notebook_gets_a_widget_and_a_still_picture(slider):
     bundle = slider._repr_mimebundle_()
-    assert bundle["application/vnd.jupyter.widget-view+json"]["model_id"] == slider.box.model_id
+    assert bundle["application/vnd.jupyter.widget-view+json"]["model_id"] == slider.model_id
     assert slider.wait(SECONDS)
     assert Image.open(io.BytesIO(slider.static().data)).format == "JPEG"
 

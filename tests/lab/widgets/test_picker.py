@@ -11,6 +11,8 @@ from course_utils.datasets.attributes import ATTRIBUTES, NAMES, held_out_combina
 from course_utils.datasets.drawing import render
 from course_utils.lab.widgets.picker import FIRST, PlushiePicker, pick
 
+SECONDS = 60  # after which a test that waits has failed
+
 
 def test_the_picture_is_the_data_sets():
     picked = pick(FIRST, seed=3)
@@ -59,15 +61,21 @@ def test_bad_choices_are_refused(change, seed, says):
 
 def test_the_widget_follows_its_menus():
     picker = PlushiePicker()
+    picker.refresh()
+    assert picker.wait(SECONDS)
     before = picker.image.value
     picker.menus["species"].value = "elephant"
+    assert picker.wait(SECONDS)
     assert picker.image.value != before
     assert "elephant" in picker.text.value
     picker.menus["accessory"].value = "nothing"
     assert picker.menus["accessory_colour"].disabled
     picker.menus["accessory"].value = "scarf"
     assert not picker.menus["accessory_colour"].disabled
+    assert picker.wait(SECONDS)
     small = picker.image.value
     picker.size.value = 256
+    assert picker.wait(SECONDS)
     assert picker.image.value != small
     assert picker.shown.picture.shape == (3, 256, 256)
+    picker.close()

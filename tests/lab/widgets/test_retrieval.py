@@ -6,7 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from course_utils.lab.widgets.retrieval import Query, RetrievalCore, RetrievalExplorer
+from course_utils.lab.widgets.retrieval import RetrievalExplorer
+from course_utils.lab.widgets.retrieval_core import RetrievalCore, RetrievalRequest
 from course_utils.models.clip import CLIP, CLIPConfig
 from course_utils.models.tokenizer import Tokenizer
 
@@ -55,10 +56,9 @@ def test_sentences_that_pictures_share_are_found_once(core, clip, pictures):
     assert list(found.sentences) == [different[i] for i in cosines.argsort(descending=True).tolist()]
 
 
-def test_the_nearest_to_a_picture_s_own_vector_is_the_picture(core):
-    assert core.like(5 * core.image_emb[2], k=1) == (2,)
-    with pytest.raises(ValueError, match="vector: expected"):
-        core.like(torch.ones(3))
+def test_the_core_answers_both_kinds_of_request(core):
+    assert core.compute(RetrievalRequest("a bear")) == core.pictures_for("a bear")
+    assert core.compute(RetrievalRequest(None, 2)) == core.sentences_for(2)
 
 
 def test_unknown_words_are_named(core):
@@ -93,16 +93,16 @@ def test_what_is_found_is_drawn(core):
 def test_the_last_question_is_answered(explorer):
     explorer.refresh()
     assert explorer.wait(SECONDS)
-    assert explorer.shown.query == Query("a brown bear")
+    assert explorer.shown.request == RetrievalRequest("a brown bear")
     for sentence in ("a c", "a ca", "a cat"):
         explorer.sentence.value = sentence
     assert explorer.wait(SECONDS)
-    assert explorer.shown.query == Query("a cat")
-    assert "a cat" in explorer.label.value
+    assert explorer.shown.request == RetrievalRequest("a cat")
+    assert "a cat" in explorer.status.value
     assert Image.open(io.BytesIO(explorer.image.value)).format == "JPEG"
     explorer.index.value = 3
     assert explorer.wait(SECONDS)
-    assert explorer.shown.query == Query(None, 3)
+    assert explorer.shown.request == RetrievalRequest(None, 3)
     assert "its own caption: <b>a white rabbit</b>" in explorer.text.value
     assert explorer.text.value.count("<li>") == 3
 
@@ -110,8 +110,8 @@ def test_the_last_question_is_answered(explorer):
 def test_what_goes_wrong_is_said_and_the_next_question_works(explorer):
     explorer.sentence.value = "<b> " * 30
     assert explorer.wait(SECONDS)
-    assert "too long" in explorer.label.value
-    assert "<b> <b>" not in explorer.label.value, "what is typed is shown as text"
+    assert "too long" in explorer.status.value
+    assert "<b> <b>" not in explorer.status.value, "what is typed is shown as text"
     explorer.sentence.value = "a zebra"
     assert explorer.wait(SECONDS)
     assert "No caption of the data set contains: zebra." in explorer.text.value
@@ -119,6 +119,6 @@ def test_what_goes_wrong_is_said_and_the_next_question_works(explorer):
 
 def test_the_notebook_gets_a_widget_and_a_still_picture(explorer):
     bundle = explorer._repr_mimebundle_()
-    assert bundle["application/vnd.jupyter.widget-view+json"]["model_id"] == explorer.box.model_id
+    assert bundle["application/vnd.jupyter.widget-view+json"]["model_id"] == explorer.model_id
     assert explorer.wait(SECONDS)
     assert Image.open(io.BytesIO(explorer.static(["a bear"]).data)).format == "JPEG"

@@ -9,7 +9,9 @@ import torch.nn.functional as F
 from PIL import Image
 
 from course_utils import losses
-from course_utils.lab.widgets.temperature import TemperatureCore, TemperatureSlider, heat
+from course_utils.lab.widgets.drawing import heat
+from course_utils.lab.widgets.temperature import TemperatureSlider
+from course_utils.lab.widgets.temperature_core import TemperatureCore, TemperatureRequest
 
 SECONDS = 60  # after which a test that waits has failed
 
@@ -48,7 +50,7 @@ def test_heat_refuses_what_is_no_matrix(arguments, says):
 
 def test_the_loss_is_the_course_s(pairs):
     u, c, x = pairs
-    result = TemperatureCore(u, c, x).compute(14.3)
+    result = TemperatureCore(u, c, x).compute(TemperatureRequest(14.3))
     assert result.loss == pytest.approx(float(losses.contrastive(u, c, torch.tensor(math.log(14.3)))), abs=1e-5)
     assert torch.allclose(result.probabilities.sum(1), torch.ones(6))
     assert result.own == pytest.approx(float(result.probabilities.diagonal().mean()))
@@ -56,7 +58,7 @@ def test_the_loss_is_the_course_s(pairs):
 
 def test_both_ends_of_the_scale(pairs):
     core = TemperatureCore(*pairs)
-    flat, sharp = core.compute(1e-4), core.compute(1e5)
+    flat, sharp = core.compute(TemperatureRequest(1e-4)), core.compute(TemperatureRequest(1e5))
     assert flat.loss == pytest.approx(math.log(6), abs=1e-3)
     assert flat.rivals == pytest.approx(6, abs=1e-3)
     assert sharp.rivals == pytest.approx(1, abs=1e-2)
@@ -68,14 +70,14 @@ def test_both_ends_of_the_scale(pairs):
 def test_drawings_grow_with_what_they_show(pairs):
     core = TemperatureCore(*pairs)
     one, three = core.draw([10.0]), core.draw([1.0, 10.0, 100.0])
-    assert Image.open(io.BytesIO(core.compute(10.0).encoded)).size == one.size
+    assert Image.open(io.BytesIO(core.compute(TemperatureRequest(10.0)).encoded)).size == one.size
     assert three.height < one.height, "cells are smaller beside each other"
 
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, math.inf, math.nan])
 def test_scales_that_are_none_are_refused(pairs, scale):
     with pytest.raises(ValueError, match="scale: got"):
-        TemperatureCore(*pairs).compute(scale)
+        TemperatureCore(*pairs).compute(TemperatureRequest(scale))
 
 
 def test_pairs_that_do_not_fit_are_refused(pairs):
@@ -95,30 +97,30 @@ def test_dragging_shows_the_last_value(slider):
     for scale in (1.0, 50.0, 2.0, 100.0):
         slider.scale.value = scale
     assert slider.wait(SECONDS)
-    assert slider.shown.scale == 100.0
+    assert slider.shown.request.scale == 100.0
     assert slider.image.value != before
-    assert "1/τ = 100, τ = 0.01" in slider.label.value
+    assert "1/τ = 100, τ = 0.01" in slider.status.value
     assert "loss" in slider.numbers.value
 
 
 def test_an_error_is_shown_and_the_next_request_works(slider):
     compute = slider.core.compute
 
-    def broken(scale):
+    def broken(request, should_stop):
         raise RuntimeError("out of <memory>")
 
     slider.core.compute = broken
     slider.scale.value = 1.0
     assert slider.wait(SECONDS)
-    assert "RuntimeError: out of &lt;memory&gt;" in slider.label.value
+    assert "RuntimeError: out of &lt;memory&gt;" in slider.status.value
     slider.core.compute = compute
     slider.scale.value = 2.0
     assert slider.wait(SECONDS)
-    assert "1/τ = 2" in slider.label.value
+    assert "1/τ = 2" in slider.status.value
 
 
 def test_the_notebook_gets_a_widget_and_a_still_picture(slider):
     bundle = slider._repr_mimebundle_()
-    assert bundle["application/vnd.jupyter.widget-view+json"]["model_id"] == slider.box.model_id
+    assert bundle["application/vnd.jupyter.widget-view+json"]["model_id"] == slider.model_id
     assert slider.wait(SECONDS)
     assert Image.open(io.BytesIO(slider.static().data)).format == "JPEG"

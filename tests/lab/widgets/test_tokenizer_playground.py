@@ -6,12 +6,9 @@ import pytest
 from PIL import Image
 
 from course_utils.external.clip_bpe import ClipBPE
-from course_utils.lab.widgets.tokenizer_playground import (
-    PlaygroundCore,
-    TokenizerPlayground,
-    readable,
-    token_rows,
-)
+from course_utils.lab.widgets.drawing import readable, token_rows
+from course_utils.lab.widgets.tokenizer_playground import TokenizerPlayground
+from course_utils.lab.widgets.tokenizer_playground_core import PlaygroundCore, TokenizerRequest
 from course_utils.models.tokenizer import Tokenizer
 
 SECONDS = 60  # after which a test that waits has failed
@@ -50,7 +47,7 @@ def test_rows_wrap_and_keep_their_width():
 
 
 def test_counts_and_tokens_are_the_tokenizers(own, clip):
-    result = PlaygroundCore(own, clip).compute("A red hat")
+    result = PlaygroundCore(own, clip).compute(TokenizerRequest("A red hat"))
     course, theirs = result.tokens.values()
     assert "".join(course) == "ĠaĠredĠhat", "as the models read it"
     assert theirs == ["a</w>", "red</w>", "hat</w>"]
@@ -60,7 +57,7 @@ def test_counts_and_tokens_are_the_tokenizers(own, clip):
 
 
 def test_too_long_a_text_is_said_for_both(own, clip):
-    course, theirs = PlaygroundCore(own, clip).compute("hat " * 100).notes
+    course, theirs = PlaygroundCore(own, clip).compute(TokenizerRequest("hat " * 100)).notes
     assert "and 10 fit. They refuse it." in course
     assert "drops the last 25 tokens without saying so" in theirs
 
@@ -68,11 +65,11 @@ def test_too_long_a_text_is_said_for_both(own, clip):
 def test_any_text_can_be_looked_at(own, clip):
     core = PlaygroundCore(own, clip)
     for text in ("", " ", "日本 🧸 é\n", "\x00", "½ ² <end> </w>"):
-        assert core.compute(text).encoded
+        assert core.compute(TokenizerRequest(text)).encoded
     with pytest.raises(ValueError, match="text: got 2001 characters"):
-        core.compute("a" * 2001)
+        core.compute(TokenizerRequest("a" * 2001))
     with pytest.raises(ValueError, match="text: got int"):
-        core.compute(3)
+        core.compute(TokenizerRequest(3))
 
 
 def test_typing_shows_the_last_text(own, clip):
@@ -83,12 +80,12 @@ def test_typing_shows_the_last_text(own, clip):
     for text in ("a b", "a be", "a bear", "a bear <b>"):
         widget.text.value = text
     assert widget.wait(SECONDS)
-    assert widget.shown.text == "a bear <b>"
+    assert widget.shown.request.text == "a bear <b>"
     assert widget.image.value != before
-    assert "<b>10 characters" in widget.label.value
+    assert "<b>10 characters" in widget.status.value
     widget.text.value = "a" * 3000
     assert widget.wait(SECONDS)
-    assert "expected a string of up to 2000" in widget.label.value
+    assert "expected a string of up to 2000" in widget.status.value
     widget.close()
 
 

@@ -7,7 +7,8 @@ import torch
 from PIL import Image
 
 from course_utils.diffusion.paths import VariancePreserving
-from course_utils.lab.widgets.trajectory import STEPS, Request, TrajectoryCore, TrajectoryExplorer
+from course_utils.lab.widgets.trajectory import TrajectoryExplorer
+from course_utils.lab.widgets.trajectory_core import STEPS, TrajectoryCore, TrajectoryRequest
 from course_utils.models.noisy_classifier import NoisyClassifier
 
 SECONDS = 60  # after which a test that waits has failed
@@ -47,14 +48,23 @@ def test_guidance_raises_the_classifiers_probability(core):
     assert pushed > free + 0.1
 
 
+def test_a_scale_may_be_negative(core):
+    result = core.compute(TrajectoryRequest(guidance_scale=-400.0))
+    free = core.compute(TrajectoryRequest(guidance_scale=0.0))
+    assert result.probability.mean() < free.probability.mean()
+    explorer = TrajectoryExplorer(core, TrajectoryRequest(guidance_scale=-2.5))
+    assert explorer.request.guidance_scale == -2.5
+    explorer.close()
+
+
 def test_the_step_slider_costs_no_new_walk(core):
-    core.compute(Request(step=3))
+    core.compute(TrajectoryRequest(step=3))
     asked = len(core.calls)
-    first = core.compute(Request(step=30))
+    first = core.compute(TrajectoryRequest(step=30))
     assert len(core.calls) == asked
     assert first.now.shape == first.guessed.shape == (3, 3, 64, 64)
     assert Image.open(io.BytesIO(first.encoded)).format == "JPEG"
-    core.compute(Request(step=30, guidance_scale=9.0))
+    core.compute(TrajectoryRequest(step=30, guidance_scale=9.0))
     assert len(core.calls) > asked
 
 
@@ -63,7 +73,7 @@ def test_the_step_slider_costs_no_new_walk(core):
     [
         ({"attribute": "size"}, "attribute is 'size'; expected one of species"),
         ({"label": "wolf"}, "label is 'wolf'; expected one of bear"),
-        ({"guidance_scale": -1.0}, "guidance_scale is -1"),
+        ({"guidance_scale": float("inf")}, "guidance_scale is inf"),
         ({"guidance_scale": float("nan")}, "guidance_scale is nan"),
         ({"seed": -1}, "seed is -1"),
         ({"step": 99}, f"step is 99; expected a whole number from 0 to {STEPS}"),
@@ -72,7 +82,7 @@ def test_the_step_slider_costs_no_new_walk(core):
 )
 def test_refusals_name_the_argument(core, changes, message):
     with pytest.raises(ValueError, match=message):
-        core.compute(Request(**changes))
+        core.compute(TrajectoryRequest(**changes))
 
 
 def test_the_widget_shows_the_newest_request_and_says_errors(core):
@@ -83,7 +93,7 @@ def test_the_widget_shows_the_newest_request_and_says_errors(core):
         explorer.step.value = 12
         explorer.label.value = ("fur", "pink")
         assert explorer.wait(SECONDS)
-        assert explorer.shown.request == Request("fur", "pink", 20.0, 0, 12)
+        assert explorer.shown.request == TrajectoryRequest("fur", "pink", 20.0, 0, 12)
         assert "pink · w = 20" in explorer.status.value
         assert explorer.image.value == core.compute(explorer.request).encoded
         core.decode = None

@@ -1,0 +1,51 @@
+"""The recipe of CLIP, two towers that agree on which caption belongs to which picture."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from course_utils import losses
+from course_utils.datasets.plushies import Plushies
+from course_utils.evaluation.chunks import in_chunks
+from course_utils.evaluation.metrics import recall_at_1
+from course_utils.images import to_float
+from course_utils.models.clip import CLIP
+from course_utils.models.tokenizer import Tokenizer
+from course_utils.training.batches import draw_look_alikes, held_out, look_alikes, pictures_at, place
+from course_utils.training.budget import Budget
+from course_utils.training.loop import Part
+
+CAPTION_VARIANTS = 4
+LOOK_ALIKES = 16
+
+
+def clip(budget: Budget, seed: int = 0) -> tuple[CLIP, dict]:
+    """Two towers that agree on which caption belongs to which picture. The tokenizer is trained first.
+
+    Batches are made of look-alikes, groups that agree in fur and background. In a batch at random these two tell
+    most pictures apart, and the towers are slow to learn the species.
+    """
+    torch.manual_seed(seed)
+    source = Plushies(budget.pictures)
+    data = source.in_memory()
+    captions = [[source.caption(i, k) for k in range(CAPTION_VARIANTS)] for i in range(len(source))]
+    tokenizer = Tokenizer.train((c for row in captions[:4000] for c in row), vocab_size=512, context_length=24)
+    tokens = torch.stack([tokenizer(row) for row in captions])  # (N, variants, L)
+    model = place(CLIP(tokenizer))
+    groups = look_alikes(data.attributes, LOOK_ALIKES, ("fur", "background"))
+
+    def loss(g: torch.Generator) -> tuple[Tensor, dict]:
+        index = draw_look_alikes(groups, budget.batch, LOOK_ALIKES, g)
+        x = pictures_at(data, index)
+        variant = torch.randint(CAPTION_VARIANTS, (len(x),), generator=g)
+        text = tokens[index, variant].to(x.device)
+        value = losses.contrastive(model.encode_image(x), model.encode_text(text), model.logit_scale)
+        return value, {"loss": value.detach(), "scale": model.logit_scale.detach().exp()}
+
+    budget.fit(Part(model, loss, lr=1.5e-3, ema=0.995, weight_decay=0.05, after_step=model.clamp_scale), seed)
+    held = held_out(budget.held_out)
+    images = in_chunks(lambda x: model.encode_image(to_float(x)), held.pictures)
+    with torch.no_grad():
+        texts = model.encode_text(held.captions).cpu()
+    return model, {"recall_at_1": recall_at_1(images, texts, held.captions)}

@@ -1,0 +1,98 @@
+"""The recipes of sharper decoders for the VAE."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from course_utils import losses
+from course_utils.checkpoints import load
+from course_utils.datasets.plushies import Plushies, PlushieTensors
+from course_utils.evaluation.metrics import perceptual_distance, psnr
+from course_utils.images import to_float
+from course_utils.models.autoencoder import VAE
+from course_utils.models.discriminator import PatchDiscriminator
+from course_utils.models.perceptual import lpips_network
+from course_utils.training.batches import draw, held_out, place
+from course_utils.training.budget import Budget
+from course_utils.training.loop import Part
+from course_utils.training.recipes.vae import reconstructed
+
+
+def decoder_parts(
+    model: VAE, data: PlushieTensors, batch: int, *, perceptual: float, adversarial: float, delay: int
+) -> list[Part]:
+    """What it takes to fine-tune `model.decoder` for sharp pictures: L1 + perceptual · LPIPS + adversarial · λ · GAN.
+
+    The encoder is not touched. λ is the adaptive weight, so `adversarial` is the share of the pull that the
+    discriminator gets at the last layer. It is measured from gradients that say nothing before the
+    discriminator does, so the discriminator learns alone for the first `delay` steps (Esser et al. 2021, §3.1).
+    With `adversarial` 0 there is no discriminator, with `perceptual` 0 no LPIPS.
+    """
+    decoder = model.decoder.requires_grad_(True)
+    # Texture from a pixel shuffle is a grid of two pixels; what is smooth stays as it was learnt.
+    decoder[-1].coarse.requires_grad_(False)
+    distance = lpips_network(load("backbone")) if perceptual else None
+    critic = place(PatchDiscriminator()) if adversarial else None
+
+    def latents(g: torch.Generator) -> tuple[Tensor, Tensor]:
+        x, _ = draw(data, batch, g)
+        with torch.no_grad():
+            return x, model.encode(x).mode()
+
+    # Each loss draws a batch of its own, so that neither depends on when the other runs.
+    def critic_loss(g: torch.Generator) -> tuple[Tensor, dict]:
+        x, z = latents(g)
+        with torch.no_grad():
+            x_hat = decoder(z)
+        value = losses.hinge_discriminator(critic(x), critic(x_hat))
+        return value, {"critic": value.detach()}
+
+    def decoder_loss(g: torch.Generator) -> tuple[Tensor, dict]:
+        x, z = latents(g)
+        x_hat = decoder(z)
+        value = (x - x_hat).abs().mean()
+        logs = {"l1": value.detach()}
+        if distance:
+            features = distance(x, x_hat).mean()
+            value, logs["lpips"] = value + perceptual * features, features.detach()
+        if critic:
+            gan = losses.hinge_generator(critic(x_hat))
+            weight = losses.adaptive_weight(value, gan, decoder.last_layer)
+            value, logs["weight"] = value + adversarial * weight * gan, weight
+        return value, logs
+
+    options = {"betas": (0.5, 0.9), "weight_decay": 0.0}
+    parts = [Part(decoder, decoder_loss, lr=4e-4, ema=0.99, start=delay if critic else 0, **options)]
+    # The critic starts from nothing and must stay ahead (two learning rates: Heusel et al. 2017, §2).
+    return [Part(critic, critic_loss, lr=2e-3, **options), *parts] if critic else parts
+
+
+def _decoder(budget: Budget, seed: int, perceptual: float, adversarial: float) -> tuple[nn.Module, dict]:
+    torch.manual_seed(seed)
+    data, model = Plushies(budget.pictures).in_memory(), load("vae")
+    x = to_float(held_out(budget.held_out).pictures)
+    soft = reconstructed(model, x)
+    weights = {"perceptual": perceptual, "adversarial": adversarial}
+    budget.fit(decoder_parts(model, data, budget.batch, delay=budget.steps // 20, **weights), seed)
+    sharp = reconstructed(model, x)
+    return model.decoder, {
+        "psnr": float(psnr(x, sharp).mean()),
+        "lpips_soft": float(perceptual_distance(x, soft).mean()),
+        "lpips": float(perceptual_distance(x, sharp).mean()),
+    }
+
+
+def sharp_decoder(budget: Budget, seed: int = 0) -> tuple[nn.Module, dict]:
+    """The VAE's decoder, taught to draw fur: L1 + LPIPS + a patch discriminator."""
+    return _decoder(budget, seed, perceptual=0.05, adversarial=1.0)
+
+
+def lpips_decoder(budget: Budget, seed: int = 0) -> tuple[nn.Module, dict]:
+    """The sharp decoder without the discriminator, for notebook 03."""
+    return _decoder(budget, seed, perceptual=0.05, adversarial=0.0)
+
+
+def gan_decoder(budget: Budget, seed: int = 0) -> tuple[nn.Module, dict]:
+    """The sharp decoder without LPIPS, for notebook 03."""
+    return _decoder(budget, seed, perceptual=0.0, adversarial=1.0)

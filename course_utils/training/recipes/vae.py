@@ -1,0 +1,75 @@
+"""The recipes of the VAE and of the sweep over its KL weight."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from course_utils import losses
+from course_utils.datasets.plushies import Plushies, PlushieTensors
+from course_utils.evaluation.chunks import in_chunks
+from course_utils.evaluation.metrics import psnr
+from course_utils.images import to_float
+from course_utils.models.autoencoder import VAE, VAESweep
+from course_utils.training.batches import draw, held_out, place
+from course_utils.training.budget import Budget
+from course_utils.training.loop import Part
+
+KL_WEIGHT = 0.03
+
+
+def vae_part(
+    model: VAE, data: PlushieTensors, batch: int, kl_weight: float, lr: float = 2e-3, ema: float = 0.998
+) -> Part:
+    """An autoencoder to fit: ½‖x − x̂‖² + kl_weight · KL, both summed over a picture (Kingma & Welling 2014, eq. 10).
+
+    With `kl_weight` 0 the latent is not sampled: a plain autoencoder.
+    """
+
+    def loss(g: torch.Generator) -> tuple[Tensor, dict]:
+        x, _ = draw(data, batch, g)
+        posterior = model.encode(x)
+        z = posterior.sample(g) if kl_weight > 0 else posterior.mode()
+        reconstruction, kl = losses.reconstruction(x, model.decode(z)).mean(), posterior.kl().mean()
+        # Nats per picture are in the hundreds; per number of a picture they suit the optimiser's defaults.
+        value = (reconstruction + kl_weight * kl) / x[0].numel()
+        return value, {"loss": value.detach(), "reconstruction": reconstruction.detach(), "kl": kl.detach()}
+
+    return Part(model, loss, lr=lr, ema=ema, weight_decay=0.0)
+
+
+def reconstructed(model: VAE, x: Tensor) -> Tensor:
+    """Pictures (N, 3, 64, 64) after the way through the latent space and back, without sampling, on the CPU."""
+    return in_chunks(lambda part: model.decode(model.encode(part).mode()).clamp(-1, 1), x)
+
+
+def _measure(model: VAE, x: Tensor) -> dict[str, float]:
+    kl = in_chunks(lambda part: model.encode(part).kl(), x)
+    return {"psnr": float(psnr(x, reconstructed(model, x)).mean()), "kl": float(kl.mean())}
+
+
+def vae(budget: Budget, seed: int = 0) -> tuple[VAE, dict]:
+    """The autoencoder of the latent space."""
+    torch.manual_seed(seed)
+    data, model = Plushies(budget.pictures).in_memory(), place(VAE())
+    budget.fit(vae_part(model, data, budget.batch, KL_WEIGHT), seed)
+    model.measure_latents(data.pictures[:4096])
+    x = to_float(held_out(budget.held_out).pictures)
+    return model, _measure(model, x) | {"kl_weight": KL_WEIGHT}
+
+
+def kl_sweep(budget: Budget, seed: int = 0) -> tuple[VAESweep, dict]:
+    """Small VAEs that differ in the KL weight only; each has the same data, seed and number of steps."""
+    data, x = Plushies(budget.pictures).in_memory(), to_float(held_out(budget.held_out).pictures)
+    sweep, metrics = VAESweep(), {}
+    for weight in sweep.weights:
+        torch.manual_seed(seed)
+        model = place(sweep.fresh())
+        state = budget.state and budget.state.with_name(f"{budget.state.name}-{weight:g}")
+        replace(budget, state=state).fit(vae_part(model, data, budget.batch, weight), seed)
+        model.measure_latents(data.pictures[:4096])
+        sweep[weight].load_state_dict(model.state_dict())
+        metrics[f"{weight:g}"] = _measure(model, x)
+    return sweep, metrics
