@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from course_utils.diffusion.paths import over
+
+
+class Denoises(Protocol):
+    """All that is asked of a denoiser here: velocities, and a condition that stands for none."""
+
+    null: Tensor
+
+    def __call__(self, z: Tensor, t: Tensor, cond: Tensor, /) -> Tensor: ...
 
 
 class ClassifierFreeGuidance:
@@ -23,7 +32,7 @@ class ClassifierFreeGuidance:
 
     def __init__(
         self,
-        denoiser: Callable[[Tensor, Tensor, Tensor], Tensor],
+        denoiser: Denoises,
         cond: Tensor,
         guidance_scale: float | Tensor,
         negative: Tensor | None = None,
@@ -63,7 +72,7 @@ LARGEST = 10_000.0
 Guidance = Callable[..., ClassifierFreeGuidance]  # (denoiser, cond, guidance_scale, negative) -> the object
 
 
-def checked_scale(guidance_scale: float | Tensor, batch: int | None = None) -> Tensor:
+def checked_scale(guidance_scale: float | Sequence[float] | Tensor, batch: int | None = None) -> Tensor:
     """w as a tensor, () or (batch,), or a ValueError: a scale is a number from −`LARGEST` to `LARGEST`.
 
     A batch of None allows any (B,). Far beyond the largest scale that draws anything, latents overflow.

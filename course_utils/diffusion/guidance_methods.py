@@ -210,7 +210,7 @@ def methods(path: Path, times: Tensor, weak=None) -> dict[str, Guidance]:
 
     path and times: the sampler's. weak: the weaker denoiser of autoguidance, which is left out without one.
     """
-    each = {
+    each: dict[str, Guidance] = {
         "CFG": ClassifierFreeGuidance,
         "interval": LimitedInterval,
         "rescale": Rescale,

@@ -46,7 +46,8 @@ class ThreadedPipeline(TextToPicture):
 
         shares = [part.tolist() for part in torch.arange(len(cond)).tensor_split(self.threads) if len(part)]
         drawn = list(self._pool.map(share, shares))
-        return None if any(part is None for part in drawn) else torch.cat(drawn)
+        pictures = [part for part in drawn if part is not None]
+        return torch.cat(pictures) if len(pictures) == len(drawn) else None
 
 
 def on_all_cores(pipeline: TextToPicture, threads: int | None = None) -> TextToPicture:

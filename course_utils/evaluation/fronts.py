@@ -59,7 +59,8 @@ def leads(
 
     once = at(np.arange(captions), np.arange(prompts))
     drawn = [
-        at(random.integers(captions, size=captions), random.integers(prompts, size=prompts)) for _ in range(resamples)
+        at(random.integers(captions, size=(captions,)), random.integers(prompts, size=(prompts,)))
+        for _ in range(resamples)
     ]
     result = {}
     for method, diversity in once.items():

@@ -43,8 +43,8 @@ class OfficialCLIP:
     def encode_image(self, pictures: Sequence[Tensor]) -> Tensor:
         """Pictures (3, H, W), uint8 or float in [-1, 1], of any size each → unit vectors (B, D)."""
         device = next(self.model.parameters()).device
-        images = [p if p.dtype == torch.uint8 else to_uint8(p) for p in pictures]
-        images = [Image.fromarray(p.permute(1, 2, 0).cpu().numpy()) for p in images]
+        in_bytes = [p if p.dtype == torch.uint8 else to_uint8(p) for p in pictures]
+        images = [Image.fromarray(p.permute(1, 2, 0).cpu().numpy()) for p in in_bytes]
         batch = torch.stack([self.preprocess(image) for image in images]).to(device)
         return F.normalize(self.model.encode_image(batch), dim=-1).cpu()
 

@@ -269,15 +269,15 @@ def curves(
     """
     from matplotlib import pyplot
 
-    x = _numbers(x)
+    along = _numbers(x)
     if ax is None:
         _, ax = pyplot.subplots()
     looks = zip(ys.items(), cycle(COLOURS), cycle(_MARKERS), cycle(_DASHES), strict=False)
     for (name, y), colour, marker, dash in looks:
-        y = _numbers(y)
-        if y.shape != x.shape:
-            raise ValueError(f"ys: {name!r} has {y.size} values; expected {x.size}, as many as x")
-        ax.plot(x, y, label=name, color=colour, linestyle=dash, marker=marker if markers else None)
+        up = _numbers(y)
+        if up.shape != along.shape:
+            raise ValueError(f"ys: {name!r} has {up.size} values; expected {along.size}, as many as x")
+        ax.plot(along, up, label=name, color=colour, linestyle=dash, marker=marker if markers else None)
     for label, at in (mark or {}).items():
         ax.axvline(at, color=FAINT, linewidth=1, linestyle=":")
         ax.annotate(label, (at, 1), (3, -3), xycoords=("data", "axes fraction"), textcoords="offset points",

@@ -13,12 +13,17 @@ import sys
 import time
 from collections.abc import Callable
 
+from IPython.display import DisplayHandle
 from PIL import Image, ImageDraw
+from torch import Tensor
 
 from course_utils.lab import plots
 
 WIDTH, BAR, CURVE = 760, 8, (212, 128)
 OVERHEAD = 0.04  # share of the time that drawing may take
+
+
+Preview = Tensor | Callable[[], Tensor]
 
 
 class Progress:
@@ -38,12 +43,12 @@ class Progress:
         self.started = time.monotonic()
         self.first: tuple[int, float] | None = None
         self.losses: list[tuple[int, float]] = []
-        self.last: tuple[int, int, dict[str, float], object] | None = None
+        self.last: tuple[int, int, dict[str, float], Preview | None] | None = None
         self.pictures: Image.Image | None = None
         self.next_draw = self.next_preview = 0.0
         self.open = True
 
-    def __call__(self, step: int, total: int, logs: dict[str, float], preview: object = None) -> None:
+    def __call__(self, step: int, total: int, logs: dict[str, float], preview: Preview | None = None) -> None:
         if not self.open or (self.last and step < self.last[0]):
             self._reset()
         now = time.monotonic()
@@ -58,9 +63,11 @@ class Progress:
             self._draw(now)
 
     def _draw(self, now: float, final: bool = False) -> None:
+        if self.last is None or self.first is None:
+            return
         step, total, logs, preview = self.last
         if preview is not None and self.show.pictorial and (final or now >= self.next_preview):
-            pictures = preview() if isinstance(preview, Callable) else preview
+            pictures = preview() if callable(preview) else preview
             columns = min(4, len(pictures))
             scale = 2 if columns * (2 * pictures.shape[-1] + 4) <= WIDTH - CURVE[0] else 1
             self.pictures = plots.tile(pictures[:8], columns=columns, scale=scale, gap=4)
@@ -165,11 +172,10 @@ class _Notebook:
     pictorial = True
 
     def __init__(self, name: str):
-        self.name, self.handle = name, None
+        self.name = name
+        self.handle: DisplayHandle | None = None
 
     def draw(self, step, total, logs, losses, pictures, left) -> None:
-        from IPython.display import DisplayHandle
-
         png = plots.to_png(draw(self.name, step, total, logs, losses, pictures, left))
         # The text is the same from the first display to the last: tools compare it, and not the image.
         bundle = {"image/png": png, "text/plain": f"<progress of {self.name}>"}

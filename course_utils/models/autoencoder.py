@@ -104,8 +104,8 @@ class ToPicture(nn.Module):
         self.coarse = nn.Conv2d(channels, 12, 3, padding=1)
         self.fine = nn.Conv2d(channels, fine, 3, padding=1)
         self.mix = nn.Conv2d(2 * fine, 1, 3, padding=1)
-        nn.init.zeros_(self.mix.weight)
-        nn.init.zeros_(self.mix.bias)
+        for p in self.mix.parameters():
+            nn.init.zeros_(p)
         pattern = torch.randn(1, fine, 64, 64, generator=torch.Generator().manual_seed(0))
         self.register_buffer("pattern", pattern, persistent=False)
 

@@ -61,7 +61,8 @@ def learn_merges(counts: dict[str, int], vocab_size: int) -> list[tuple[str, str
     ids = {symbol: i for i, symbol in enumerate(symbols)}
     words = [[ids[char] for char in word] for word in counts]
     weights = list(counts.values())
-    pairs, where = Counter(), defaultdict(set)  # a pair's count, and the words that (may) hold it
+    pairs: Counter[tuple[int, int]] = Counter()
+    where = defaultdict(set)  # the words that (may) hold a pair
     for i, word in enumerate(words):
         for pair in zip(word, word[1:], strict=False):
             pairs[pair] += weights[i]

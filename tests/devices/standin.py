@@ -36,6 +36,9 @@ class OnDevice(torch.Tensor):
     def tolist(self) -> list:  # torch's own refuses every wrapper
         return self.inside.tolist()
 
+    def untyped_storage(self) -> torch.UntypedStorage:  # a wrapper's own has no address
+        return self.inside.untyped_storage()
+
     def __repr__(self, **_) -> str:
         return f"{self.inside!r} on {NAME}"
 

@@ -169,7 +169,8 @@ def _attention_cases(mask: Tensor | None, words: str) -> list[Case]:
     cases = []
     for shape, what in (((5, 4), "for 5 tokens"), ((2, 3, 5, 8), "for 2 texts with 3 heads")):
         q, k, v = (scale * noise(*shape, seed=seed) for seed, scale in enumerate((2, 2, 1)))
-        right = F.scaled_dot_product_attention(*(x[None].double() for x in (q, k, v)), attn_mask=mask)[0]
+        exact = q[None].double(), k[None].double(), v[None].double()
+        right = F.scaled_dot_product_attention(exact[0], exact[1], exact[2], attn_mask=mask)[0]
         cases.append(Case((q, k, v, mask), right, f"{what} {words}"))
     return cases
 

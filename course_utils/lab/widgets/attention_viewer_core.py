@@ -138,7 +138,8 @@ def _device(model: torch.nn.Module) -> torch.device:
 
 def _shade(weight: float) -> tuple[int, int, int]:
     """White for 0, the course's blue for 1."""
-    return tuple(int(c) for c in np.rint(255 + weight**0.7 * (BLUE - 255)))
+    red, green, blue = (int(c) for c in np.rint(255 + weight**0.7 * (BLUE - 255)))
+    return red, green, blue
 
 
 def _token_strip(tokens: list[str], weights: Tensor, chosen: int) -> Image.Image:

@@ -27,7 +27,7 @@ class LiveWidget(w.VBox):
     """
 
     fallback: str
-    _worker: Latest | None = None  # a widget whose constructor raises is closed, too
+    _worker: Latest
 
     def __init__(self, core: Any):
         super().__init__()
@@ -72,7 +72,7 @@ class LiveWidget(w.VBox):
 
     def close(self) -> None:
         """End the worker, and release this widget and those in it. Later requests are ignored."""
-        if self._worker is not None:
+        if hasattr(self, "_worker"):  # a widget whose constructor raises is closed, too
             self._worker.close()
         _close_all(self.children)
         super().close()

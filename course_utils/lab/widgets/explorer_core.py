@@ -124,7 +124,9 @@ class CFGExplorerCore:
 
     def overview(self, request: CFGRequest, scales: Sequence[float], n: int):
         """n noises as a tiled picture, with a row for each w of `scales` and the share that the judge finds right."""
-        pictures, findings = self.grid(request, scales, n)
+        made = self.grid(request, scales, n)
+        assert made is not None, "nothing asks it to stop"
+        pictures, findings = made
         labels = []
         for row, w in enumerate(scales):
             share = share_right(findings[row * n : (row + 1) * n])

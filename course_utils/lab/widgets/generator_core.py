@@ -139,8 +139,9 @@ class GeneratorCore:
     def overview(self, request: GeneratorRequest, shares: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)):
         """A tiled picture: the reference, and the same noises from the prompt alone to the picture alone."""
         request = replace(request, reference=request.reference or 1)
-        rows = [self.compute(replace(request, share=share)) for share in shares]
-        shown = torch.cat([self.references[request.reference - 1][None].cpu(), *(r.pictures[:1] for r in rows)])
-        more = torch.cat([torch.ones_like(shown[:1]), *(r.pictures[1:2] for r in rows)])
+        made = [self.compute(replace(request, share=share)) for share in shares]
+        rows = [result.pictures for result in made if result]  # all, as nothing asks them to stop
+        shown = torch.cat([self.references[request.reference - 1][None].cpu(), *(row[:1] for row in rows)])
+        more = torch.cat([torch.ones_like(shown[:1]), *(row[1:2] for row in rows)])
         labels = ["reference", *(f"{share:.0%} picture" for share in shares)]
         return plots.tile(torch.cat([shown, more]), columns=len(labels), scale=1.75, column_labels=labels)

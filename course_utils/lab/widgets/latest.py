@@ -62,7 +62,8 @@ class Latest(Generic[T]):
                 self._busy = False
                 self._changed.notify_all()
                 self._changed.wait_for(lambda: self._closed or self._next is not None)
-                if self._closed:
+                request = self._next
+                if self._closed or request is None:
                     return
-                request, self._next, self._busy = self._next, None, True
+                self._next, self._busy = None, True
             self._work(request)

@@ -46,7 +46,8 @@ class TrajectoryExplorer(LiveWidget):
     @property
     def request(self) -> TrajectoryRequest:
         """What the controls say now."""
-        return TrajectoryRequest(*self.label.value, self.w.value, self.seed.value, self.step.value)
+        attribute, value = self.label.value
+        return TrajectoryRequest(attribute, value, self.w.value, self.seed.value, self.step.value)
 
     def busy(self, request: TrajectoryRequest) -> str:
         return f"computing {request.words} …"

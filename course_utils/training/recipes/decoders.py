@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
@@ -26,7 +28,8 @@ def decoder_parts(
 
     The encoder is not touched. λ is the adaptive weight, so `adversarial` is the share of the pull that the
     discriminator gets at the last layer. It is measured from gradients that say nothing before the
-    discriminator does, so the discriminator learns alone for the first `delay` steps (Esser et al. 2021, §3.1).
+    discriminator does, so the discriminator learns alone for the first `delay` steps. This order is the course's own:
+    in VQGAN and in Stable Diffusion's code it is the autoencoder that trains alone during the warm-up.
     With `adversarial` 0 there is no discriminator, with `perceptual` 0 no LPIPS.
     """
     decoder = model.decoder.requires_grad_(True)
@@ -42,6 +45,7 @@ def decoder_parts(
 
     # Each loss draws a batch of its own, so that neither depends on when the other runs.
     def critic_loss(g: torch.Generator) -> tuple[Tensor, dict]:
+        assert critic is not None
         x, z = latents(g)
         with torch.no_grad():
             x_hat = decoder(z)
@@ -62,10 +66,11 @@ def decoder_parts(
             value, logs["weight"] = value + adversarial * weight * gan, weight
         return value, logs
 
-    options = {"betas": (0.5, 0.9), "weight_decay": 0.0}
-    parts = [Part(decoder, decoder_loss, lr=4e-4, ema=0.99, start=delay if critic else 0, **options)]
+    part = partial(Part, betas=(0.5, 0.9), weight_decay=0.0)
+    if critic is None:
+        return [part(decoder, decoder_loss, lr=4e-4, ema=0.99)]
     # The critic starts from nothing and must stay ahead (two learning rates: Heusel et al. 2017, §2).
-    return [Part(critic, critic_loss, lr=2e-3, **options), *parts] if critic else parts
+    return [part(critic, critic_loss, lr=2e-3), part(decoder, decoder_loss, lr=4e-4, ema=0.99, start=delay)]
 
 
 def _decoder(budget: Budget, seed: int, perceptual: float, adversarial: float) -> tuple[nn.Module, dict]:
