@@ -36,7 +36,7 @@ def time_grid(steps: int) -> Tensor:
 def euler(
     model: Model, z: Tensor, times: Tensor, generator: Generators = None, callback: Callback | None = None
 ) -> Tensor:
-    """Follow the velocity in straight steps: z_s = z_t + (s − t) v. First order, one forward a step."""
+    """Follow the velocity in straight steps: z_s = z_t + (s − t) v. First order, one forward per step."""
     for i, t, s in step_pairs(times, z):
         prediction = model(z, t.expand(len(z)))
         z = z + (s - t) * prediction.velocity
@@ -48,7 +48,7 @@ def euler(
 def heun(
     model: Model, z: Tensor, times: Tensor, generator: Generators = None, callback: Callback | None = None
 ) -> Tensor:
-    """Step with the mean of the velocities at both ends of an Euler step. Second order, two forwards a step.
+    """Step with the mean of the velocities at both ends of an Euler step. Second order, two forwards per step.
 
     Karras et al. 2022, algorithm 1; as there, the step that ends in data is Euler's.
     """

@@ -49,5 +49,5 @@ class ClipBPE:
         return self._library.decode(ids)
 
     def dropped(self, text: str) -> int:
-        """How many tokens of `text` do not fit beside the two specials; the library cuts them off without a word."""
+        """How many tokens of `text` do not fit beside the two specials; the library cuts them off silently."""
         return max(0, len(self.encode(text)) + 2 - self.context_length)

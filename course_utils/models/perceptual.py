@@ -92,7 +92,7 @@ class Backbone(Configured, nn.Module):
 def lpips_network(backbone: Backbone) -> nn.Module:
     """`lpips.LPIPS` on the course's backbone: two pictures in [-1, 1] → a distance (B, 1, 1, 1).
 
-    The `lpips` package does the rest: unit-length features a layer, squared differences, means over places, sums
+    The `lpips` package does the rest: unit-length features per layer, squared differences, means over places, sums
     over layers. Its learned channel weights belong to the official network and are left out (`lpips=False`).
     Always in eval mode, with frozen weights; gradients flow to the pictures.
     """
@@ -115,7 +115,7 @@ def lpips_on(features: Mapping[str, Tensor], weighted: bool) -> nn.Module:
 
 
 def channel_weights(net: nn.Module) -> list[Tensor]:
-    """How much each channel of each layer of an `lpips.LPIPS` counts: (C,) a layer, ones where none were learnt."""
+    """How much each channel of each layer of an `lpips.LPIPS` counts: (C,) per layer, ones where none were learnt."""
     if not net.lpips:
         device = next(net.parameters()).device
         return [torch.ones(channels, device=device) for channels in net.chns]

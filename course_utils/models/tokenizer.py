@@ -154,7 +154,7 @@ class Tokenizer:
     def __call__(self, texts: str | list[str]) -> torch.Tensor:
         """Prompts, `normalise`d -> int64 (B, context_length): `<start>`, ids, `<end>`, then `<pad>`.
 
-        ValueError if a prompt is too long: cutting it would drop words without a word.
+        ValueError if a prompt is too long: cutting it would drop words silently.
         """
         texts = [texts] if isinstance(texts, str) else list(texts)
         room = self.context_length - 2
