@@ -20,10 +20,11 @@ from torch import Tensor, nn
 from course_utils import losses, runtime
 from course_utils.checkpoints import load
 from course_utils.datasets.plushies import Plushies
+from course_utils.evaluation.chunks import in_chunks
 from course_utils.images import to_float
 from course_utils.models.clip import CLIP, MAX_LOGIT_SCALE, CLIPConfig, ConvTower
 from course_utils.models.tokenizer import Tokenizer
-from course_utils.training.batches import draw_look_alikes, in_chunks, look_alikes, pictures_at, place
+from course_utils.training.batches import draw_look_alikes, look_alikes, pictures_at, place
 from course_utils.training.loop import Part, fit
 
 GROUPS = ((8, ("fur", "accessory", "background")), (4, ("species", "fur", "accessory", "background")))

@@ -45,7 +45,8 @@ def leads(
     rights[method] (points, captions): 1 where a caption is followed; diversities[method] (points, prompts). Every
     method must have seen the same captions and prompts. Returns for each method, each (levels,): its `diversity`, the
     `lead` over base, and `low` and `high`, the middle 90 % of the lead when captions and prompts are drawn again with
-    replacement, the same for all methods (Efron 1979). Those two are NaN where fewer than half of the draws get that far.
+    replacement, the same for all methods (Efron 1979). The last two are NaN where fewer than half of the draws get
+    that far.
     """
     if base not in rights or rights.keys() != diversities.keys():
         raise ValueError(

@@ -25,7 +25,8 @@ def _batch(x: Tensor, name: str = "x") -> Tensor:
 def neighbour_correlation(x: Tensor, distance: int = 1) -> float:
     """Pearson correlation of numbers that lie `distance` apart, across and down: (N, C, H, W) → [-1, 1].
 
-    All channels and both directions are pooled. 1 means that each number determines its neighbour, 0 that it says nothing about it.
+    All channels and both directions are pooled. 1 means that each number determines its neighbour, 0 that it does not
+    help to predict it by a straight line.
     """
     x = _batch(x)
     if not isinstance(distance, int) or not 1 <= distance < min(x.shape[2:]):

@@ -1,8 +1,9 @@
 """What can be asked of two towers without training: prompts for classes, and sentences that ought to be told apart.
 
 `zero_shot` recognises attributes. `class_prompts` makes equally many texts for every value of an attribute, so that
-they can be embedded as one tensor (classes, texts, D). The rest tests what contrastive embeddings are known to be weak at: which colour belongs to which
-thing, the order of words, negation and counting (Yuksekgonul et al. 2023; Thrush et al. 2022).
+they can be embedded as one tensor (classes, texts, D). The rest tests what contrastive embeddings are known to be weak
+at: which colour belongs to which thing, the order of words, negation and counting (Yuksekgonul et al. 2023; Thrush et
+al. 2022).
 """
 
 from __future__ import annotations

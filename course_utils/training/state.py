@@ -74,8 +74,8 @@ class RunState:
             self.accelerator.load_state(str(path))
         except Exception as error:  # torch, safetensors and the file system have an error each for every way to fail
             raise ValueError(
-                f"state: got {self.folder}, which does not fit this run ({error}); expected the state of a run with the "
-                "same models and the same number of processes. Delete the folder to start anew"
+                f"state: got {self.folder}, which does not fit this run ({error}); expected the state of a run with "
+                "the same models and the same number of processes. Delete the folder to start anew"
             ) from error
         # A copy, because torch crashes when a generator's state is a row of a larger tensor.
         self.generator.set_state(self.kept.generators[self.accelerator.process_index].clone())

@@ -10,6 +10,7 @@ from torch import nn
 
 from course_utils import checkpoints, runtime
 from course_utils.checkpoints import CheckpointError
+from course_utils.datasets.drawing import render
 from course_utils.datasets.plushies import Plushies
 from course_utils.models.denoiser import Denoiser, DenoiserConfig
 from course_utils.training import __main__ as command
@@ -105,9 +106,16 @@ def test_a_model_that_says_0_pays_the_closed_form(loss_of):
     assert float(value) == pytest.approx(2.0 if loss_of is denoiser_loss else 1.0, rel=0.02)
 
 
-def test_conditions_of_texts_and_pictures_belong_to_their_latent():
-    vae, clip = checkpoints.load("vae"), checkpoints.load("clip")
+def test_conditions_of_texts_and_pictures_belong_to_their_latent(monkeypatch):
+    vae, clip, drawn = checkpoints.load("vae"), checkpoints.load("clip"), []
+
+    def counted(attributes, seeds):
+        drawn.append(len(seeds))
+        return render(attributes, seeds)
+
+    monkeypatch.setitem(text_and_picture_conditions.__globals__, "render", counted)
     latents, conditions = text_and_picture_conditions(6, vae, clip, seed=3)
+    assert drawn == [6], "each picture is drawn once"
     source = Plushies(6, seed=3)
     assert latents.shape == (6, 4, 8, 8)
     assert conditions.shape == (6, 6, 128)
