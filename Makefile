@@ -20,19 +20,16 @@ help:  ## Show this list
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.student: requirements.txt requirements.lock pyproject.toml | $(BIN)/python
+$(VENV)/.student: requirements.txt requirements.lock pyproject.toml .ci/install | $(BIN)/python
 	@sh .ci/install $(BIN)/python requirements.txt
 	@touch $@
 
-$(VENV)/.developer: requirements.txt requirements-dev.txt requirements.lock pyproject.toml | $(BIN)/python
+$(VENV)/.developer: requirements.txt requirements-dev.txt requirements.lock pyproject.toml .ci/install | $(BIN)/python
 	@sh .ci/install $(BIN)/python requirements-dev.txt
 	@touch $@ $(VENV)/.student
 
-# JupyterLab's question about news would be the first thing that a student sees, and neither news nor updates are needed.
 lab: $(VENV)/.student  ## Set everything up and open the course in JupyterLab
-	$(BIN)/jupyter lab --notebook-dir=notebooks --LabApp.news_url=None \
-		--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \
-		$(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_ARGS)
+	$(BIN)/jupyter lab --notebook-dir=notebooks $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_ARGS)
 
 test: $(VENV)/.developer  ## Set everything up and run every test, notebooks and browser included
 	COURSE_PROFILE=ci $(BIN)/python -m pytest $(TEST_ARGS)
