@@ -14,8 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from course_utils.checkpoints import load
 from course_utils.evaluation.chunks import device_of, in_chunks
 from course_utils.images import check_pictures
+from course_utils.models.perceptual import lpips_network
 
 DATA_RANGE = 2.0  # of pictures in [-1, 1]
 CHUNK = 128  # pictures that a network sees at once
@@ -68,9 +70,6 @@ def ssim(x: Tensor, y: Tensor) -> Tensor:
 @lru_cache(maxsize=1)
 def course_lpips() -> nn.Module:
     """LPIPS on the course's own backbone, from its checkpoint; loaded once."""
-    from course_utils.checkpoints import load
-    from course_utils.models.perceptual import lpips_network
-
     return lpips_network(load("backbone"))
 
 

@@ -12,6 +12,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from course_utils.evaluation.chunks import device_of
 from course_utils.images import check_pictures
 from course_utils.lab import plots
 from course_utils.lab.widgets.drawing import readable, spotlight, stack
@@ -78,13 +79,13 @@ class AttentionCore:
             length = int((tokens[0] == self.tokenizer.end_id).int().argmax()) + 1
             tokens = tokens[:, :length]
             names = [readable(self.tokenizer.symbols[i]) for i in tokens[0].tolist()]
-            return attention_maps(self.text, tokens.to(_device(self.text)))[:, 0], names
+            return attention_maps(self.text, tokens.to(device_of(self.text)))[:, 0], names
         if request.kind != "picture":
             raise ValueError(f"kind: got {request.kind!r}; expected 'text' or 'picture'")
         if not 0 <= request.picture < len(self.pictures):
             raise ValueError(f"picture: got {request.picture}; expected 0 to {len(self.pictures) - 1}")
         x = self.pictures[request.picture : request.picture + 1]
-        maps = attention_maps(self.vit, x.to(_device(self.vit)))[:, 0]
+        maps = attention_maps(self.vit, x.to(device_of(self.vit)))[:, 0]
         side = round((maps.shape[-1] - 1) ** 0.5)
         return maps, ["class", *(f"row {i // side}, column {i % side}" for i in range(side * side))]
 
@@ -130,10 +131,6 @@ class AttentionCore:
             top, left = (cell * k for k in divmod(request.token - 1, side))
             ImageDraw.Draw(tiled).rectangle((left, top, left + cell - 1, top + cell - 1), outline=MARK, width=3)
         return tiled
-
-
-def _device(model: torch.nn.Module) -> torch.device:
-    return next(model.parameters()).device
 
 
 def _shade(weight: float) -> tuple[int, int, int]:

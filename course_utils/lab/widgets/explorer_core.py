@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -45,6 +46,11 @@ class CFGRequest:
         return f"w = {round(float(self.guidance_scale), 1) + 0.0:.1f}"  # the sum has no negative zero
 
     @property
+    def how(self) -> dict:
+        """What the pipeline takes by name, for pictures and for a strip alike."""
+        return {"steps": self.steps, "sampler": self.sampler, "negative": self.negative, "seed": self.seed}
+
+    @property
     def strip(self) -> CFGRequest:
         """The same for all requests that share a strip: w and the number of pictures do not matter."""
         return replace(self, guidance_scale=0.0, n=1)
@@ -76,10 +82,7 @@ class CFGExplorerCore:
                 request.prompt,
                 request.n,
                 request.guidance_scale,
-                request.steps,
-                request.sampler,
-                negative=request.negative,
-                seed=request.seed,
+                **request.how,
                 should_stop=should_stop,
             )
             if pictures is None:
@@ -99,10 +102,7 @@ class CFGExplorerCore:
                 request.prompt,
                 scales,
                 n,
-                request.steps,
-                request.sampler,
-                negative=request.negative,
-                seed=request.seed,
+                **request.how,
                 should_stop=should_stop,
             )
             if grid is None:
@@ -130,7 +130,7 @@ class CFGExplorerCore:
         labels = []
         for row, w in enumerate(scales):
             share = share_right(findings[row * n : (row + 1) * n])
-            labels.append(f"w = {w:g}" + (f"\n{100 * share:.0f} % right" if share == share else ""))
+            labels.append(f"w = {w:g}" + (f"\n{100 * share:.0f} % right" if not math.isnan(share) else ""))
         return plots.tile(pictures, columns=n, scale=2, row_labels=labels)
 
     def findings(self, prompt: str, pictures: Tensor) -> Findings:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from course_utils.evaluation.chunks import device_of
 from course_utils.images import check_pictures
 from course_utils.lab import plots
 from course_utils.lab.widgets.latest import ShouldStop
@@ -48,7 +49,7 @@ class InterpolationCore:
         if len(check_pictures(pictures, "pictures")) < 2:
             raise ValueError(f"pictures: expected two or more, got {len(pictures)}")
         self.autoencoder, self.pictures = autoencoder, pictures.cpu()
-        device = next(autoencoder.parameters()).device
+        device = device_of(autoencoder)
         with torch.inference_mode():
             self.latents = autoencoder.encode(pictures.to(device)).mode()
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from course_utils.datasets import captions
 from course_utils.datasets.attributes import ATTRIBUTES, NAMES
+from course_utils.evaluation.chunks import device_of
 from course_utils.lab import plots
 
 W_MIN, W_MAX = 0.0, 15.0  # the ends of the slider for w
@@ -57,7 +58,7 @@ def find(judge, pictures: Tensor, wanted: Tensor) -> Findings:
     """What a `models.classifier.Judge` sees of the `wanted` attribute values (6,), where -1 leaves one open."""
     if judge is None:
         return ()
-    device = next(judge.parameters()).device
+    device = device_of(judge)
     seen = judge.predict(pictures.to(device)).tolist()
     values = wanted.tolist()
     columns = [i for i, value in enumerate(values) if value >= 0] or range(len(NAMES))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from course_utils.evaluation.chunks import device_of
 from course_utils.evaluation.latent_statistics import active_dimensions, posteriors
 from course_utils.evaluation.metrics import psnr
 from course_utils.images import check_pictures
@@ -84,7 +85,7 @@ class KLSliderCore:
         if not isinstance(seed, int) or seed < 0:
             raise ValueError(f"seed: got {seed!r}; expected a whole number, 0 or more")
         model, shown = self.sweep[weight], self.pictures[:COLUMNS]
-        device = next(model.parameters()).device
+        device = device_of(model)
         shape = (len(shown), model.config.latent_channels, model.side // 8, model.side // 8)
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(device)
         made = model.decode(torch.cat([model.encode(shown.to(device)).mode(), noise])).clamp(-1, 1).cpu()
@@ -97,7 +98,7 @@ class KLSliderCore:
         """PSNR and active dimensions over all pictures; they do not depend on the noise, so once is enough."""
         if weight not in self._measured:
             model, x = self.sweep[weight], self.pictures
-            device = next(model.parameters()).device
+            device = device_of(model)
             mean, _ = posteriors(model, x)
             z = mean.unflatten(1, (model.config.latent_channels, model.side // 8, model.side // 8)).to(device)
             x_hat = model.decode(z).clamp(-1, 1).cpu()

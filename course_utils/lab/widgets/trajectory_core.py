@@ -14,6 +14,7 @@ from course_utils.datasets.attributes import ATTRIBUTES
 from course_utils.diffusion.classifier_guidance import classifier_gradient, guided_ddpm
 from course_utils.diffusion.guidance import checked_scale
 from course_utils.diffusion.samplers import Model, time_grid
+from course_utils.evaluation.chunks import device_of
 from course_utils.lab import plots
 from course_utils.lab.widgets.latest import ShouldStop
 from course_utils.models.noisy_classifier import NoisyClassifier
@@ -70,7 +71,7 @@ class TrajectoryCore:
         self, model: Model, classifier: NoisyClassifier, decode: Callable[[Tensor], Tensor], n: int = PICTURES
     ):
         self.model, self.classifier, self.decode, self.n = model, classifier, decode, n
-        self.device = next(classifier.parameters()).device
+        self.device = device_of(classifier)
         self._walk = lru_cache(maxsize=8)(self._walked)
 
     def trajectory(self, attribute: str, label: str, guidance_scale: float, seed: int = 0) -> Trajectory:
