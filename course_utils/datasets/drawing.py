@@ -10,6 +10,8 @@ Fur is noise that is new in every picture: nobody can predict it, which is what 
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -234,6 +236,12 @@ def render(attributes: Tensor, seeds: Tensor, size: int = 64, fur_seeds: Tensor 
     fur_seeds = seeds if fur_seeds is None else _check_seeds("fur_seeds", fur_seeds, len(a))
     # Chunks that fit the processor's cache are several times faster than one large batch.
     chunk = max(1, 32 * 64 * 64 // (size * size))
-    parts = zip(a.split(chunk), seeds.split(chunk), fur_seeds.split(chunk), strict=True)
-    drawn = [_draw(*part, size) for part in parts] if len(a) else []
-    return torch.cat(drawn) if drawn else torch.empty(0, 3, size, size, dtype=torch.uint8)
+    if not len(a):
+        return torch.empty(0, 3, size, size, dtype=torch.uint8)
+    parts = a.split(chunk), seeds.split(chunk), fur_seeds.split(chunk), [size] * -(-len(a) // chunk)
+    threads = min(len(parts[0]), torch.get_num_threads())
+    if threads == 1:
+        return torch.cat(list(map(_draw, *parts)))
+    # A core for each chunk: split among cores, each of the many small operations would first have to wake them up.
+    with ThreadPoolExecutor(threads, "render", initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        return torch.cat(list(pool.map(_draw, *parts)))

@@ -153,3 +153,17 @@ def test_a_browsable_sample_is_written(tmp_path, capsys):
     assert len(lines) == 6
     assert len(list((tmp_path / "pictures").glob("*.png"))) == 5
     assert (tmp_path / "plushies.png").stat().st_size > 1000
+
+
+def test_the_bytes_do_not_depend_on_the_number_of_threads():
+    attributes, seeds = sample_attributes(80)
+    before = torch.get_num_threads()
+    try:
+        drawn = []
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            drawn.append(render(attributes, seeds))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(*drawn)
