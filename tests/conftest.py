@@ -5,6 +5,9 @@ import os
 # OpenMP reads this when torch loads it. Idle threads that spin would slow the tests' own kernels and servers.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("COURSE_PROFILE", "ci")
+# The kernels and servers that the tests start share the cores with those of the other test processes.
+cores = (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores)))
 
 import torch  # noqa: E402
 

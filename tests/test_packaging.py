@@ -24,8 +24,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 INSTALLED_AS = {"PIL": "pillow", "open_clip": "open-clip-torch", "skimage": "scikit-image"}
 # Used without an import in the package: the first starts the notebooks, the second is an instructor's.
 TOOLS = {"jupyterlab", "nbval"}
-# The developers': a command of its own each, but for the limit on a test's time.
-DEV_TOOLS = {"jupytext", "mypy", "pytest-timeout", "ruff"}
+# The developers': commands of their own, and options of pytest.
+DEV_TOOLS = {"jupytext", "mypy", "pytest-timeout", "pytest-xdist", "ruff"}
 # What the course's card asks requirements.txt to list by name.
 NAMED = {
     "jupyterlab", "torch", "torchvision", "matplotlib", "ipywidgets", "lpips", "open-clip-torch", "nbval",
