@@ -7,8 +7,8 @@ CODE := course_utils tests benchmarks .ci/lock
 
 # Where PyTorch's wheels without CUDA are. They are taken on Linux without an NVIDIA card, if this place answers.
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
-# Tests run in this many processes at once, and the browser's in one of them.
-WORKERS ?= auto
+# As many test processes as there are cores; the browser's tests, which take longest, come first.
+PARALLEL ?= --numprocesses=auto --no-loadscope-reorder
 # OpenMP's idle threads sleep. Otherwise they spin, and take the cores from whatever else runs on the machine.
 OMP_WAIT_POLICY ?= PASSIVE
 export TORCH_CPU_INDEX OMP_WAIT_POLICY
@@ -34,10 +34,10 @@ lab: $(VENV)/.student  ## Set everything up and open the course in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir=notebooks $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_ARGS)
 
 test: $(VENV)/.developer  ## Set everything up and run every test, notebooks and browser included
-	COURSE_PROFILE=ci $(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadgroup $(TEST_ARGS)
+	COURSE_PROFILE=ci $(BIN)/python -m pytest $(PARALLEL) $(TEST_ARGS)
 
 test-fast: $(VENV)/.developer  ## Only the package's own tests
-	COURSE_PROFILE=ci $(BIN)/python -m pytest -m "not notebook and not browser" --numprocesses=$(WORKERS) $(TEST_ARGS)
+	COURSE_PROFILE=ci $(BIN)/python -m pytest -m "not notebook and not browser" $(PARALLEL) $(TEST_ARGS)
 
 notebooks: $(VENV)/.developer  ## Execute notebooks in place on the cpu profile (NOTEBOOKS=... for some)
 	COURSE_PROFILE=cpu $(BIN)/python tests/notebooks/execute.py $(NOTEBOOKS)

@@ -9,7 +9,23 @@ os.environ.setdefault("COURSE_PROFILE", "ci")
 cores = (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores)))
 
+import pytest  # noqa: E402
 import torch  # noqa: E402
 
 # The tests' tensors are small: a second thread costs more than it brings, most of all on a busy machine.
 torch.set_num_threads(1)
+
+
+@pytest.hookimpl(optionalhook=True)  # pytest-xdist's
+def pytest_xdist_make_scheduler(config, log):
+    """Which tests stay together when several processes share them."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.split("::")[0]
+            if file.startswith("tests/browser/"):  # one JupyterLab and one Chromium serve them all
+                return "browser"
+            return nodeid if file.startswith(("tests/notebooks/", "tests/devices/")) else file
+
+    return Scheduling(config, log)

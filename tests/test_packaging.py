@@ -21,11 +21,13 @@ else:
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 # Where a package is imported under another name than it is installed by.
-INSTALLED_AS = {"PIL": "pillow", "open_clip": "open-clip-torch", "skimage": "scikit-image"}
+INSTALLED_AS = {
+    "PIL": "pillow", "open_clip": "open-clip-torch", "skimage": "scikit-image", "xdist": "pytest-xdist",
+}  # fmt: skip
 # Used without an import in the package: the first starts the notebooks, the second is an instructor's.
 TOOLS = {"jupyterlab", "nbval"}
 # The developers': commands of their own, and options of pytest.
-DEV_TOOLS = {"jupytext", "mypy", "pytest-timeout", "pytest-xdist", "ruff"}
+DEV_TOOLS = {"jupytext", "mypy", "pytest-timeout", "ruff"}
 # What the course's card asks requirements.txt to list by name.
 NAMED = {
     "jupyterlab", "torch", "torchvision", "matplotlib", "ipywidgets", "lpips", "open-clip-torch", "nbval",
