@@ -252,7 +252,7 @@ def _about(words: dict[str, str]) -> dict:
         except (KeyError, ValueError, RecursionError):
             raise ValueError(f"{key}: is not in its header as JSON") from None
         if type(about[key]) is not kind:
-            raise ValueError(f"{key}: got {words[key][:60]}; expected {kind.__name__}")
+            raise ValueError(f"{key}: got {str(words[key])[:60]}; expected {kind.__name__}")
     return about
 
 
@@ -279,7 +279,8 @@ def _rebuilt(about: dict, tensors: dict[str, Tensor]) -> nn.Module:
         with _AtMost(2 * held + 2**20):  # a backbone starts as a network with one layer more
             model = MODELS[about["model"]].from_config(about["config"])
     except Exception as error:  # the layers have an error each for sizes that do not go together
-        raise ValueError(f"config: {error}" if str(error) else f"config: {type(error).__name__}") from None
+        says = str(error) if isinstance(error, ValueError) else f"config: {type(error).__name__} {error}".strip()
+        raise ValueError(says.splitlines()[0]) from None
     wanted = model.state_dict()
     if odd := sorted(wanted.keys() ^ tensors.keys()):
         raise ValueError(f"{odd[0]} {'is missing' if odd[0] in wanted else 'has no place in it'}")

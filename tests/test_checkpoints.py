@@ -25,7 +25,7 @@ from course_utils.models.tokenizer import Tokenizer
 
 TINY = DenoiserConfig(width=8, depth=1, heads=2, condition=4)
 posix = pytest.mark.skipif(os.name != "posix", reason="links, pipes and devices in a folder are POSIX's")
-anything = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+anything = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def tiny(config: DenoiserConfig = TINY) -> Denoiser:
@@ -36,9 +36,12 @@ def tiny(config: DenoiserConfig = TINY) -> Denoiser:
     return model
 
 
+MODEL = tiny()
+
+
 def save(path: Path, model: nn.Module | None = None, name: str = "denoiser", **changes) -> Path:
     words = {"recipe": "test", "metrics": {"loss": 1.0}, "seed": 3} | changes
-    return checkpoints.save(model or tiny(), path, name=name, **words)
+    return checkpoints.save(model or MODEL, path, name=name, **words)
 
 
 @pytest.fixture
@@ -57,16 +60,15 @@ def whole(tmp_path_factory) -> bytes:
 
 def crafted(words: dict | None = None, tensors: dict | None = None) -> bytes:
     """A file with a digest of its own, of the tiny denoiser but for what is given; None leaves an entry out."""
-    model = tiny()
-    about = {"format": checkpoints.FORMAT, "model": "denoiser", "config": json.dumps(model.config_dict())}
+    about = {"format": checkpoints.FORMAT, "model": "denoiser", "config": json.dumps(MODEL.config_dict())}
     about |= {"metrics": "{}", "seed": "0", "recipe": ""} | (words or {})
-    kept = {k: v.half() for k, v in model.state_dict().items()} | (tensors or {})
+    kept = {k: v.half() for k, v in MODEL.state_dict().items()} | (tensors or {})
     return sealed.pack(
         {k: v for k, v in kept.items() if v is not None}, {k: v for k, v in about.items() if v is not None}
     )
 
 
-def refused(path: Path | str, says: str = "", readers=(checkpoints.load, checkpoints.header)) -> None:
+def refused(path: Path | str, says: str = ".", readers=(checkpoints.load, checkpoints.header)) -> None:
     """A file is refused in a line that names it and says what to do."""
     for read in readers:
         with pytest.raises(CheckpointError, match=says) as error:
@@ -267,7 +269,7 @@ def test_words_that_are_not_a_checkpoint_s(raw, says, tmp_path):
 
 
 def config(**changes) -> str:
-    given = Denoiser(TINY).config_dict() | changes
+    given = MODEL.config_dict() | changes
     return json.dumps({k: v for k, v in given.items() if v is not None})
 
 
@@ -277,7 +279,7 @@ def config(**changes) -> str:
 def test_sizes_that_no_model_has(field, value, tmp_path):
     path = tmp_path / "x.safetensors"
     path.write_bytes(crafted({"config": config(**{field: value})}))
-    refused(path, rf"does not fit the course's denoiser \((config: )*({field}|config): got", [checkpoints.load])
+    refused(path, rf"does not fit the course's denoiser \(({field}|config): got", [checkpoints.load])
 
 
 @pytest.mark.parametrize(
@@ -293,7 +295,7 @@ def test_sizes_that_no_model_has(field, value, tmp_path):
         ({"config": config(depth=2)}, "blocks.1.attention.out.bias is missing"),
         ({"config": config(patch=64)}, "expected torch.float16"),
         ({"model": "backbone"}, "expected nothing"),
-        ({"model": "backbone", "config": "{}"}, "is missing|has no place"),
+        ({"model": "backbone", "config": "{}"}, "it asks for a far larger model"),
         ({"model": "vae", "config": '{"widths": 8, "latent_channels": 4}'}, "widths: got 8; expected 3 integers"),
         ({"model": "vae", "config": '{"widths": [8, 8], "latent_channels": 4}'}, "widths: got .8, 8.; expected 3"),
         ({"model": "vae", "config": '{"widths": [8, 8, 0], "latent_channels": 4}'}, "widths: got"),
@@ -433,21 +435,21 @@ def test_any_word_in_a_header_is_taken_for_what_it_is_or_refused(key, value, tmp
     try:
         about = checkpoints.header(path)
         checkpoints.load(path, "cpu")
-    except CheckpointError as error:
-        assert path.name in str(error)
+    except CheckpointError:
+        refused(path, readers=[checkpoints.load])
     else:
         assert json.dumps(about[key]) == json.dumps(value) or key == "recipe"
 
 
 @anything
-@given(changes=st.dictionaries(st.sampled_from(sorted(Denoiser(TINY).config_dict())), json_values, min_size=1))
+@given(changes=st.dictionaries(st.sampled_from(sorted(MODEL.config_dict())), json_values, min_size=1))
 def test_any_config_is_that_of_the_file_or_refused(changes, tmp_path):
     path = tmp_path / "x.safetensors"
     path.write_bytes(crafted({"config": config(**changes)}))
     try:
         model = checkpoints.load(path, "cpu")
-    except CheckpointError as error:
-        assert path.name in str(error)
+    except CheckpointError:
+        refused(path, readers=[checkpoints.load])
     else:
         assert model.config_dict() == json.loads(config(**changes))
 

@@ -252,7 +252,7 @@ def network(hosts: dict[str, str] | None = None, seconds: float = 2.0) -> Check:
 
 def check_all() -> list[Check]:
     """All checks, in an order in which the first failure is the one to mend first. A few seconds."""
-    checks = {
+    checks: dict[str, Callable[[], Check]] = {
         "Python": python_version,
         "packages": packages,
         "torch and torchvision": torch_pair,
