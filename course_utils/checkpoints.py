@@ -279,6 +279,8 @@ def _rebuilt(about: dict, tensors: dict[str, Tensor]) -> nn.Module:
     try:
         with _AtMost(2 * held + 2**20):  # a backbone starts as a network with one layer more
             model = MODELS[about["model"]].from_config(about["config"])
+    except ImportError:  # says nothing of the file
+        raise
     except Exception as error:  # the layers have an error each for sizes that do not go together
         says = str(error) if isinstance(error, ValueError) else f"config: {type(error).__name__} {error}".strip()
         raise ValueError(" ".join(says.split())) from None

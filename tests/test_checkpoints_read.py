@@ -344,3 +344,14 @@ def test_any_config_is_that_of_the_file_or_refused(changes, tmp_path):
         refused(path, readers=[checkpoints.load])
     else:
         assert model.config_dict() == json.loads(config(**changes))
+
+
+def test_a_package_that_is_missing_is_no_fault_of_the_file(tmp_path, monkeypatch):
+    path = save(tmp_path / "x.safetensors")
+
+    def needs_more(config):
+        raise ImportError("No module named 'torchvision'")
+
+    monkeypatch.setattr(Denoiser, "from_config", needs_more)
+    with pytest.raises(ImportError, match="torchvision"):
+        checkpoints.load(path)
