@@ -47,11 +47,11 @@ def start(code: str, *arguments: object) -> subprocess.Popen:
 
 def test_processes_that_save_and_load_at_once(tmp_path, monkeypatch):
     """No read sees half a file or a file without its line, and no line is lost."""
-    running = [start(BUSY, tmp_path, i, 12) for i in range(3)]
+    running = [start(BUSY, tmp_path, i, 8) for i in range(3)]
     for process in running:
         out, errors = process.communicate(timeout=300)
         assert process.returncode == 0, errors
-        assert json.loads(out) == {"saves": 24, "reads": 48}
+        assert json.loads(out) == {"saves": 16, "reads": 32}
     monkeypatch.setattr(checkpoints, "folder", lambda: tmp_path)
     names = list(checkpoints.MODELS)[-3:]
     assert sorted(checkpoints.manifest()) == sorted(f"{name}.safetensors" for name in names)
@@ -104,7 +104,7 @@ print("between", between)
 
 @pytest.mark.skipif(os.name != "posix", reason="forks")
 def test_writers_that_are_killed_leave_whole_files(tmp_path):
-    process = start(KILLED, tmp_path, 40)
+    process = start(KILLED, tmp_path, 25)
     out, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     assert out.startswith("between")
