@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "course_utils"
 FLOORS = [
-    {"runtime", "images", "losses"},
+    {"files", "images", "losses", "runtime", "sealed"},
     {"datasets"},
     {"models"},
     {"external"},
