@@ -152,7 +152,10 @@ def _download(file: Published, part: Path, seconds: float, stall: float) -> None
 def _transfer(file: Published, part: Path, done: int, stall: float) -> None:
     """Write the file's bytes from `done` on into `part`."""
     pieces = _pieces(file, done, stall)
-    how_to_go_on = "ask again and the rest follows"
+
+    def kept() -> str:
+        return f"; {megabytes(done)} are kept, ask again and the rest follows" if done else ""
+
     try:
         with contextlib.closing(pieces):
             start = next(pieces)
@@ -164,12 +167,12 @@ def _transfer(file: Published, part: Path, done: int, stall: float) -> None:
                     done += len(piece)
                     bar.update(len(piece))
     except KeyboardInterrupt:
-        print(f"{file}: stopped; {megabytes(done)} are kept, {how_to_go_on}.")
+        print(f"{file}: stopped{kept()}.")
         raise
     except _Broken as error:
-        raise FetchError(f"{error}; {megabytes(done)} are kept, {how_to_go_on}") from error
+        raise FetchError(f"{error}{kept()}") from error
     if done < file.size:
-        raise FetchError(f"{file.host} stopped in the middle; {megabytes(done)} are kept, {how_to_go_on}")
+        raise FetchError(f"{file.host} stopped in the middle{kept()}")
 
 
 class _Broken(Exception):
@@ -213,9 +216,9 @@ def _pieces(file: Published, done: int, stall: float) -> Generator:
             try:
                 thing = came.get(timeout=stall)
             except queue.Empty:
-                raise _Broken(f"{file.host} sent nothing for {stall:g} s") from None
+                thing = TimeoutError()
             if isinstance(thing, Exception):
-                raise thing if isinstance(thing, _Broken) else _Broken(_in_words(thing, file.host)) from thing
+                raise thing if isinstance(thing, _Broken) else _Broken(_in_words(thing, file.host, stall)) from thing
             if thing == b"":
                 return
             yield thing
@@ -223,15 +226,16 @@ def _pieces(file: Published, done: int, stall: float) -> Generator:
         given_up.set()
 
 
-def _in_words(error: Exception, host: str) -> str:
+def _in_words(error: Exception, host: str, stall: float) -> str:
     """What went wrong on the network, without a traceback."""
     reason = error.reason if isinstance(error, URLError) and not isinstance(error, HTTPError) else error
     if isinstance(reason, HTTPError):
-        return f"{host} answers {reason.code} ({reason.reason})"
+        said = " ".join(str(reason.reason).split())  # for a circle of redirects it is several lines
+        return f"{host} answers {reason.code} ({said.split('. ')[0]})"
     if isinstance(reason, ssl.SSLCertVerificationError):
         return f"{host} shows a certificate that is not its own"
     if isinstance(reason, TimeoutError):
-        return f"{host} is silent"
+        return f"{host} sent nothing for {stall:g} s"
     kind = "HTTP" if isinstance(reason, HTTPException) else type(reason).__name__
     return f"the connection to {host} broke ({getattr(reason, 'strerror', None) or reason or kind})"
 

@@ -12,10 +12,12 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
 import torch
+from matplotlib import rcsetup
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -219,10 +221,12 @@ def labelled_rows(
     )
 
 
-ON_PAPER = {name: value for name, value in matplotlib.rcParamsDefault.items() if name.endswith("color")} | {
+ON_PAPER: dict[Any, Any] = {
+    name: value for name, value in matplotlib.rcParamsDefault.items() if name.endswith("color")
+} | {
     "axes.edgecolor": FAINT,
     "axes.labelcolor": INK,
-    "axes.prop_cycle": matplotlib.cycler(color=COLOURS),
+    "axes.prop_cycle": rcsetup.cycler(color=COLOURS),
     "figure.facecolor": PAPER,
 }
 """matplotlib's settings that are colours: dark ink on white."""
