@@ -17,7 +17,6 @@ import sys
 import threading
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
-from http.client import HTTPException
 from pathlib import Path
 from shutil import disk_usage
 from urllib.error import HTTPError, URLError
@@ -236,8 +235,8 @@ def _in_words(error: Exception, host: str, stall: float) -> str:
         return f"{host} shows a certificate that is not its own"
     if isinstance(reason, TimeoutError):
         return f"{host} sent nothing for {stall:g} s"
-    kind = "HTTP" if isinstance(reason, HTTPException) else type(reason).__name__
-    return f"the connection to {host} broke ({getattr(reason, 'strerror', None) or reason or kind})"
+    says = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
+    return f"the connection to {host} broke ({' '.join(says.split())})"
 
 
 def _bar(file: Published, start: int) -> tqdm:

@@ -235,6 +235,24 @@ def test_a_resolver_that_never_answers(monkeypatch, capsys):
     over.set()
 
 
+def test_many_addresses_share_one_deadline(monkeypatch, capsys):
+    """As of a host with addresses of both kinds on a network that drops what it does not like."""
+    tried, over = [], threading.Event()
+
+    class Dropped(socket.socket):
+        def connect(self, address):
+            tried.append(address)
+            over.wait(self.gettimeout())
+            raise TimeoutError("timed out")
+
+    address = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 443))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [address] * 1000)
+    monkeypatch.setattr(socket, "socket", Dropped)
+    assert "does not answer" in fetched(toy("host.invalid", scheme="https"), capsys)
+    assert 1 <= len(tried) <= 3
+    over.set()
+
+
 def test_a_certificate_that_is_not_the_hosts_in_the_second_answer(server, tmp_path, capsys):
     with servers.foreign(tmp_path) as host:
         server.location = f"https://{host}/toy.bin"
