@@ -95,7 +95,7 @@ def reachable(host: str, seconds: float = 2.0) -> bool:
                 answered.append(True)
         except urllib.error.HTTPError:  # the server is there, whatever it thinks of its front page
             answered.append(True)
-        except (OSError, HTTPException):
+        except (OSError, HTTPException, ValueError):  # ValueError: a name that can be no host's
             pass
 
     asking = threading.Thread(target=ask, name=f"is {host} reachable", daemon=True)

@@ -1,8 +1,4 @@
-"""CLIP as published, through open_clip: from its cache or from the network, and None where it cannot be had.
-
-Reading the weights is open_clip's work. What is added here is that a machine without a network is told so within
-seconds: open_clip alone would ask the server again and again.
-"""
+"""CLIP as published, through open_clip: from this machine, or from the network for those who ask, or not at all."""
 
 from __future__ import annotations
 
@@ -12,17 +8,26 @@ import logging
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from huggingface_hub import hf_hub_url, try_to_load_from_cache
 from PIL import Image
 from torch import Tensor, nn
 
 from course_utils import runtime
+from course_utils.external.published import Published, obtain
 from course_utils.images import to_uint8
 
-MODEL, WEIGHTS = "ViT-B-32", "laion2b_s34b_b79k"  # 151 million weights, 605 MB
-HOST = "huggingface.co"
+MODEL, WEIGHTS = "ViT-B-32", "laion2b_s34b_b79k"  # open_clip's names; 151 million weights
+REPO, REVISION = "laion/CLIP-ViT-B-32-laion2B-s34B-b79K", "1a25a446712ba5ee05982a381eed697ef9b435cf"
+FILE = Published(
+    title="The published weights of CLIP ViT-B/32",
+    url=hf_hub_url(REPO, "open_clip_model.safetensors", revision=REVISION),
+    size=605_143_316,
+    sha256="ac4f8c4b88af6d963118cbf40ad93176d092abbedfcb752601ae1866352656e6",
+)
 
 
 @dataclass(frozen=True)
@@ -49,47 +54,38 @@ class OfficialCLIP:
         return F.normalize(self.model.encode_image(batch), dim=-1).cpu()
 
 
-def official_clip(name: str = MODEL, weights: str = WEIGHTS, seconds: float = 2.0) -> OfficialCLIP | None:
-    """A published CLIP, ready for use; None where its weights are neither in the cache nor in reach.
+def official_clip(download: bool = False, seconds: float = 2.0, stall: float = 20.0) -> OfficialCLIP | None:
+    """CLIP ViT-B/32 as LAION trained it, ready for use; None and one printed line where it can't be had.
 
-    Looks at open_clip's cache first. Only if the weights are not there and the server answers within `seconds`,
-    they are fetched, once. Raises ValueError for weights that open_clip does not know.
+    Its weights are looked for in the course's cache and in the Hugging Face Hub's. Only with `download` are they
+    fetched (605 MB, once): the server has `seconds` to answer, and then `stall` seconds for each next piece. What
+    does not have the SHA-256 of the pinned revision is not loaded.
     """
+    file = obtain(FILE, "official_clip(download=True)", download, _in_hubs_cache(), seconds, stall)
+    if file is None:
+        return None
     import open_clip
 
-    if weights not in open_clip.list_pretrained_tags_by_model(name):
-        known = open_clip.list_pretrained_tags_by_model(name)
-        raise ValueError(f"weights: got {weights!r} for {name}; expected one of {', '.join(known) or 'none'}")
-    if not _cached(name, weights) and not runtime.reachable(HOST, seconds):
-        return None
-    try:
-        with _quiet():
-            model, _, preprocess = open_clip.create_model_and_transforms(
-                name, pretrained=weights, device=runtime.device()
-            )
-            tokenizer = open_clip.get_tokenizer(name)
-    except (OSError, RuntimeError):  # the connection broke, or only part of the file came
-        return None
+    with _quiet():
+        model, _, preprocess = open_clip.create_model_and_transforms(
+            MODEL, pretrained=str(file), device=runtime.device()
+        )
+        tokenizer = open_clip.get_tokenizer(MODEL)
     return OfficialCLIP(model.eval().requires_grad_(False), preprocess, tokenizer)
 
 
-def _cached(name: str, weights: str) -> bool:
-    """Whether the Hugging Face cache holds the weights, in either of the two formats that open_clip reads."""
-    from huggingface_hub import try_to_load_from_cache
-    from open_clip.pretrained import get_pretrained_cfg
-
-    repo = get_pretrained_cfg(name, weights).get("hf_hub", "").rstrip("/")
-    files = (
-        "open_clip_model.safetensors",
-        "open_clip_pytorch_model.safetensors",
-        "open_clip_pytorch_model.bin",
-    )
-    return bool(repo) and any(isinstance(try_to_load_from_cache(repo, file), str) for file in files)
+def _in_hubs_cache() -> list[Path]:
+    """The file in the Hugging Face Hub's cache, where other programs may have put it."""
+    try:
+        found = try_to_load_from_cache(REPO, FILE.name, revision=REVISION)
+    except OSError:  # another user's cache
+        return []
+    return [Path(found)] if isinstance(found, str) else []
 
 
 @contextlib.contextmanager
 def _quiet():
-    """No progress bars and warnings of other libraries in the notebook."""
+    """No warnings of other libraries in the notebook."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -12,10 +12,12 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
 import torch
+from matplotlib import rcsetup
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -219,16 +221,39 @@ def labelled_rows(
     )
 
 
+ON_PAPER: dict[Any, Any] = {
+    name: value for name, value in matplotlib.rcParamsDefault.items() if name.endswith("color")
+} | {
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "axes.prop_cycle": rcsetup.cycler(color=COLOURS),
+    "figure.facecolor": PAPER,
+}
+"""matplotlib's settings that are colours: dark ink on white."""
+
+
+def on_paper(figure: matplotlib.figure.Figure) -> None:
+    """Draw a new figure with dark ink on white, whatever style is in force (matplotlib calls this: `figure.hooks`).
+
+    The course's figures name colours of their own, which are made for white paper.
+    """
+    matplotlib.rcParams.update(ON_PAPER)
+    figure.set(facecolor=PAPER, edgecolor=PAPER)
+
+
 def style() -> None:
-    """The course's style for matplotlib. Called once, in a notebook's setup cell."""
+    """The course's style for matplotlib. Called once, in a notebook's setup cell.
+
+    It starts from matplotlib's own, so that nothing is left of a style chosen before. One chosen later keeps its sizes
+    and letters; its colours give way to `on_paper`. `plt.rcParams["figure.hooks"] = []` lets them through.
+    """
     from matplotlib import pyplot
 
+    pyplot.style.use("default")
+    pyplot.rcParams.update(ON_PAPER)
     pyplot.rcParams.update(
         {
-            "axes.edgecolor": FAINT,
             "axes.grid": True,
-            "axes.labelcolor": INK,
-            "axes.prop_cycle": pyplot.cycler(color=COLOURS),
             "axes.spines.right": False,
             "axes.spines.top": False,
             "axes.titlesize": 12,
@@ -236,8 +261,8 @@ def style() -> None:
             "axes.titlelocation": "left",
             "figure.constrained_layout.use": True,
             "figure.dpi": 96,
-            "figure.facecolor": PAPER,
             "figure.figsize": (7.2, 3.6),
+            "figure.hooks": [f"{__name__}:{on_paper.__name__}"],
             "font.family": "DejaVu Sans",
             "font.size": 10.5,
             "grid.alpha": 0.35,
@@ -270,21 +295,22 @@ def curves(
     from matplotlib import pyplot
 
     along = _numbers(x)
-    if ax is None:
-        _, ax = pyplot.subplots()
-    looks = zip(ys.items(), cycle(COLOURS), cycle(_MARKERS), cycle(_DASHES), strict=False)
-    for (name, y), colour, marker, dash in looks:
-        up = _numbers(y)
-        if up.shape != along.shape:
-            raise ValueError(f"ys: {name!r} has {up.size} values; expected {along.size}, as many as x")
-        ax.plot(along, up, label=name, color=colour, linestyle=dash, marker=marker if markers else None)
-    for label, at in (mark or {}).items():
-        ax.axvline(at, color=FAINT, linewidth=1, linestyle=":")
-        ax.annotate(label, (at, 1), (3, -3), xycoords=("data", "axes fraction"), textcoords="offset points",
-                    va="top", color=FAINT, fontsize=9)  # fmt: skip
-    ax.set(xlabel=xlabel, ylabel=ylabel, title=title, yscale="log" if logy else "linear")
-    if len(ys) > 1:
-        ax.legend()
+    with pyplot.rc_context(ON_PAPER if ax is None else None):
+        if ax is None:
+            _, ax = pyplot.subplots()
+        looks = zip(ys.items(), cycle(COLOURS), cycle(_MARKERS), cycle(_DASHES), strict=False)
+        for (name, y), colour, marker, dash in looks:
+            up = _numbers(y)
+            if up.shape != along.shape:
+                raise ValueError(f"ys: {name!r} has {up.size} values; expected {along.size}, as many as x")
+            ax.plot(along, up, label=name, color=colour, linestyle=dash, marker=marker if markers else None)
+        for label, at in (mark or {}).items():
+            ax.axvline(at, color=FAINT, linewidth=1, linestyle=":")
+            ax.annotate(label, (at, 1), (3, -3), xycoords=("data", "axes fraction"), textcoords="offset points",
+                        va="top", color=FAINT, fontsize=9)  # fmt: skip
+        ax.set(xlabel=xlabel, ylabel=ylabel, title=title, yscale="log" if logy else "linear")
+        if len(ys) > 1:
+            ax.legend()
     return ax
 
 
@@ -292,14 +318,15 @@ def bars(values: Mapping[str, float], ylabel: str, title: str = "", ax=None, dig
     """One bar per name, each with its number on top; returns the axes."""
     from matplotlib import pyplot
 
-    if ax is None:
-        _, ax = pyplot.subplots()
     colours = [COLOURS[i % len(COLOURS)] for i in range(len(values))]
-    shown = ax.bar(list(values), list(values.values()), color=colours, width=0.65)
-    ax.bar_label(shown, fmt=f"%.{digits}f", padding=2)
-    ax.grid(axis="x", visible=False)
-    ax.set(ylabel=ylabel, title=title)
-    ax.margins(y=0.12)
+    with pyplot.rc_context(ON_PAPER if ax is None else None):
+        if ax is None:
+            _, ax = pyplot.subplots()
+        shown = ax.bar(list(values), list(values.values()), color=colours, width=0.65)
+        ax.bar_label(shown, fmt=f"%.{digits}f", padding=2)
+        ax.grid(axis="x", visible=False)
+        ax.set(ylabel=ylabel, title=title)
+        ax.margins(y=0.12)
     return ax
 
 

@@ -2,9 +2,14 @@
 
 import io
 
+import matplotlib
 import numpy as np
 import pytest
 import torch
+from matplotlib import pyplot
+from matplotlib.colors import to_rgb, to_rgba
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
 from course_utils.lab import plots
@@ -128,3 +133,130 @@ def test_curves_draw_what_they_are_given():
     assert [t.get_text() for t in ax.get_legend().get_texts()] == ["adherence", "diversity"]
     with pytest.raises(ValueError, match="'b' has 2 values; expected 3"):
         plots.curves([0, 1, 2], {"b": [1, 2]}, "x", "y")
+
+
+def white_on_white() -> None:
+    """What a student who likes the dark may have set by hand."""
+    clear = (1, 1, 1, 0)
+    colours = {
+        "figure.facecolor": clear,
+        "axes.facecolor": clear,
+        "text.color": "w",
+        "xtick.color": "w",
+        "ytick.color": "w",
+    }
+    pyplot.rcParams.update(
+        colours | {"axes.labelcolor": "w", "savefig.transparent": True, "boxplot.boxprops.color": "w"}
+    )
+
+
+DARK = {
+    "dark_background": lambda: pyplot.style.use("dark_background"),
+    "seaborn's": lambda: pyplot.style.use("seaborn-v0_8-dark"),
+    "by hand": white_on_white,
+}
+
+
+@pytest.fixture
+def looks():
+    """matplotlib's settings, as they were before and after the test."""
+    with matplotlib.rc_context():
+        pyplot.style.use("default")
+        yield
+    pyplot.close("all")
+
+
+def own() -> Figure:
+    return plots.curves([0, 1], {"a": [1, 2], "b": [2, 1]}, "x", "y", "title", mark={"best": 0.5}).figure
+
+
+def a_bar_chart() -> Figure:
+    return plots.bars({"a": 1.0, "b": 2.0}, "height", "title").figure
+
+
+def into_axes() -> Figure:
+    figure, axes = pyplot.subplots(1, 2)
+    plots.curves([0, 1], {"a": [1, 2], "b": [2, 1]}, "x", "y", ax=axes[0])
+    plots.bars({"a": 1.0}, "height", ax=axes[1])
+    return figure
+
+
+def by_hand() -> Figure:
+    figure, axes = pyplot.subplots(1, 2)
+    axes[0].imshow(np.zeros((4, 4)))
+    axes[0].set(title="title", xlabel="x")
+    axes[1].boxplot([[1, 2, 3]])
+    axes[1].axvline(1, c=plots.INK, label="line")
+    axes[1].legend(title="legend")
+    figure.suptitle("all")
+    return figure
+
+
+def without_axes_of_its_own() -> Figure:
+    pyplot.plot([0, 1], [1, 2], label="a")
+    pyplot.legend()
+    return pyplot.gcf()
+
+
+def contrast(colour, paper=(1.0, 1.0, 1.0)) -> float:
+    """The ratio of luminances of two opaque colours, from 1 to 21 (WCAG 2)."""
+
+    def luminance(c):
+        linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in to_rgb(c)]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    dark, light = sorted((luminance(colour), luminance(paper)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def assert_readable(figure: Figure) -> None:
+    figure.canvas.draw()
+    assert to_rgba(figure.get_facecolor()) == (1, 1, 1, 1)
+    texts = [t for t in figure.findobj(Text) if t.get_visible() and t.get_text()]
+    assert len(texts) > 5
+    for text in texts:
+        assert contrast(text.get_color()) > 4.5, text
+    for ax in figure.axes:
+        assert to_rgba(ax.get_facecolor()) == (1, 1, 1, 1)
+        assert all(contrast(s.get_edgecolor()) > 3 for s in ax.spines.values())
+        assert all(contrast(line.get_color()) > 2 for line in ax.get_lines())
+
+
+@pytest.mark.parametrize("draw", [own, a_bar_chart, into_axes, by_hand, without_axes_of_its_own])
+@pytest.mark.parametrize("dark", DARK)
+@pytest.mark.parametrize("order", ["before", "after"])
+def test_every_figure_is_dark_on_white_whatever_style_was_chosen(looks, order, dark, draw):
+    if order == "before":
+        DARK[dark]()
+    plots.style()
+    if order == "after":
+        DARK[dark]()
+    assert_readable(draw())
+
+
+@pytest.mark.parametrize("draw", [own, a_bar_chart])
+def test_the_courses_own_figures_need_no_style(looks, draw):
+    pyplot.style.use("dark_background")
+    assert_readable(draw())
+    assert pyplot.rcParams["text.color"] == "white", "outside the figure it is the student's"
+
+
+def test_a_style_changes_no_figure_by_a_pixel(looks):
+    def drawn():
+        figure = by_hand()
+        figure.canvas.draw()
+        return np.asarray(figure.canvas.buffer_rgba()).copy()
+
+    plots.style()
+    plain = drawn()
+    pyplot.style.use("dark_background")
+    assert np.array_equal(drawn(), plain)
+
+
+def test_a_style_chosen_later_keeps_its_sizes_and_can_have_its_colours(looks):
+    plots.style()
+    pyplot.rcParams["font.size"] = 17
+    assert by_hand().axes[0].xaxis.label.get_size() == 17
+    pyplot.style.use("dark_background")
+    pyplot.rcParams["figure.hooks"] = []
+    assert to_rgba(by_hand().get_facecolor()) == (0, 0, 0, 1)
