@@ -31,7 +31,7 @@ $(VENV)/.developer: requirements.txt requirements-dev.txt requirements.lock pypr
 	@touch $@ $(VENV)/.student
 
 lab: $(VENV)/.student  ## Set everything up and open the course in JupyterLab
-	$(BIN)/jupyter lab --notebook-dir=notebooks $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_ARGS)
+	$(BIN)/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_ARGS)
 
 test: $(VENV)/.developer  ## Set everything up and run every test, notebooks and browser included
 	COURSE_PROFILE=ci $(BIN)/python -m pytest $(PARALLEL) $(TEST_ARGS)

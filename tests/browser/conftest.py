@@ -1,6 +1,6 @@
 """A real JupyterLab in a real Chromium. What a test does in them is in `tests.browser.lab`.
 
-`lab` copies the notebooks to a temporary folder and serves them from there, so that what is committed never
+`lab` copies the notebooks and what they link to into a temporary folder and serves that, so that what is committed never
 changes.
 """
 
@@ -55,11 +55,12 @@ def _missing(what: str) -> None:
 
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """JupyterLab on a free port, with a copy of notebooks/ and settings of its own, on the `ci` profile."""
+    """JupyterLab on a free port, with copies of what notebooks link to and settings of its own, on the `ci` profile."""
     home = tmp_path_factory.mktemp("lab")
-    folder = home / "notebooks"
+    folder = home / "course"  # as under `make lab`, what is served is the folder that notebooks/ lies in
     source = Path(os.environ.get("COURSE_NOTEBOOKS", ROOT / "notebooks"))
-    shutil.copytree(source, folder, ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+    shutil.copytree(source, folder / "notebooks", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+    shutil.copytree(ROOT / "data", folder / "data", ignore=shutil.ignore_patterns("checkpoints"))
     for name, settings in QUIET.items():
         path = home / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Lab:
-    """A running JupyterLab and the folder that it serves."""
+    """A running JupyterLab and the folder that it serves, in which notebooks/ lies."""
 
     url: str
     token: str
@@ -35,9 +35,10 @@ def screenshot(page, name: str) -> Path:
 
 def open_notebook(page, lab: Lab, name: str) -> None:
     """Open a notebook in JupyterLab, the file browser folded away, and wait for its kernel."""
-    if not (lab.folder / name).exists():
-        pytest.fail(f"there is no notebook {name}; found {sorted(p.name for p in lab.folder.glob('*.ipynb'))}")
-    page.goto(f"{lab.url}/lab/tree/{name}?token={lab.token}&reset")
+    if not (lab.folder / "notebooks" / name).exists():
+        there = sorted(p.name for p in lab.folder.glob("notebooks/*.ipynb"))
+        pytest.fail(f"there is no notebook {name}; found {there}")
+    page.goto(f"{lab.url}/lab/tree/notebooks/{name}?token={lab.token}&reset")
     page.locator(".jp-NotebookPanel .jp-Cell").first.wait_for()
     page.evaluate("jupyterapp.shell.collapseLeft()")
     page.wait_for_function(

@@ -1,4 +1,4 @@
-"""Notebook 00 as a student uses it: run all cells, choose another species, see another picture and other captions."""
+"""Notebook 00 as a student uses it: run all cells, choose another species, see other captions, open the datasheet."""
 
 from __future__ import annotations
 
@@ -19,3 +19,10 @@ def test_choosing_a_species_changes_picture_and_captions(notebook):
     wait_for_text(notebook, ".picker-captions", "elephant")
     wait_for_change(notebook, picture, before)
     screenshot(notebook, "00_picker")
+
+    link = notebook.locator(".jp-RenderedMarkdown a", has_text="datasheet").first
+    link.scroll_into_view_if_needed()
+    link.click()
+    notebook.wait_for_url("**/lab/tree/data/README.md**")
+    notebook.get_by_text("no pictures are stored", exact=False).first.wait_for()
+    screenshot(notebook, "00_datasheet")
