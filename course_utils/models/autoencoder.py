@@ -6,6 +6,7 @@ Kingma & Welling 2014; the convolutional form with a factor f = 8 and 4 channels
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from course_utils import losses
 from course_utils.images import check_input, to_float
-from course_utils.models.configured import Configured
+from course_utils.models.configured import Configured, sizes
 from course_utils.models.layers import ResBlock
 
 
@@ -222,8 +223,11 @@ class VAESweep(nn.Module):
 
     @classmethod
     def from_config(cls, config: dict) -> VAESweep:
-        sizes = {name: value for name, value in config.items() if name != "weights"}
-        return cls(tuple(config["weights"]), VAEConfig(**sizes))
+        weights, own = config["weights"], {name: value for name, value in config.items() if name != "weights"}
+        numbers = isinstance(weights, list) and all(type(w) in (int, float) and 0 <= w < math.inf for w in weights)
+        if not numbers or len(weights) > 64:
+            raise ValueError(f"weights: got {str(weights)[:60]}; expected up to 64 numbers of 0 or more")
+        return cls(tuple(weights), sizes(VAEConfig, own))
 
     def fresh(self) -> VAE:
         """An untrained VAE of the sweep's size."""
