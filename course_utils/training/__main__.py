@@ -110,15 +110,18 @@ def _train(run: Run, accelerator: Accelerator, finished: Round | None) -> None:
             return
         if built_on := run.built_on():
             accelerator.print(f"{run.recipe} builds on {built_on}", flush=True)
-        made_of, progress = run.made_of(), _report(run.recipe)
-        means = {"state": run.folder, "made_of": made_of, "sources": run.sources, "progress": progress}
-        model, metrics = RECIPES[run.recipe](
-            replace(budget(run.recipe, run.profile), steps=run.steps, **means), run.seed
+        means = replace(
+            budget(run.recipe, run.profile),
+            steps=run.steps,
+            state=run.folder,
+            made_of=run.made_of(),
+            sources=run.sources,
+            progress=_report(run.recipe),
         )
+        model, metrics = RECIPES[run.recipe](means, run.seed)
 
         def keep() -> None:
-            about = {"name": run.recipe, "recipe": run.line, "metrics": metrics, "seed": run.seed}
-            path = checkpoints.save(model, run.target, **about)
+            path = checkpoints.save(model, run.target, name=run.recipe, recipe=run.line, metrics=metrics, seed=run.seed)
             if finished:
                 finished.add(run)
             state.remove(run.folder)

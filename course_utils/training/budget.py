@@ -31,5 +31,4 @@ class Budget:
 
     def fit(self, parts: Part | list[Part], seed: int) -> History:
         """Train the parts for as many steps as the budget allows."""
-        kept = {"state": self.state, "made_of": self.made_of}
-        return fit(parts, steps=self.steps, seed=seed, progress=self.progress, **kept)
+        return fit(parts, steps=self.steps, seed=seed, progress=self.progress, state=self.state, made_of=self.made_of)

@@ -172,7 +172,7 @@ def fit(
     Raises FloatingPointError, with the step, as soon as a gradient, a logged number or a weight is not finite; what was
     saved before stays.
     """
-    parts = [parts] if isinstance(parts, Part) else list(parts)
+    parts = parts if isinstance(parts, list) else [parts]
     _check(parts, steps, seed, warmup, log_every, save_every)
     accelerator = processes()
     device = next(parts[0].module.parameters()).device

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from course_utils import checkpoints, runtime
+from course_utils import checkpoints, files, runtime
 from course_utils.training.processes import TrainingError
 from course_utils.training.recipes import BUILDS_ON, budget
 
@@ -71,7 +71,7 @@ def own_checkpoint(name: str, profile: str) -> Path:
 def digest(path: Path) -> str:
     """The first half of a checkpoint's SHA-256. Raises CheckpointError if there is none to read."""
     checkpoints.header(path)
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:32]
+    return hashlib.sha256(files.read(path)).hexdigest()[:32]
 
 
 def locks() -> Path:
@@ -84,7 +84,7 @@ def locks() -> Path:
     except OSError as error:
         where = error.filename or "the cache"
         raise TrainingError(
-            f"a run keeps its state in the cache, which cannot be written ({where}: {error.strerror}); "
+            f"a run keeps its state in the cache, which cannot be written ({where}: {files.why(error)}); "
             "set COURSE_CACHE to a folder of yours"
         ) from error
 
@@ -134,9 +134,7 @@ class Round:
     def add(self, run: Run) -> None:
         """Note that the run's result is safe."""
         finished = self._finished() | {run.recipe: {**run.made_of(), "result": digest(run.target)}}
-        partial = self.path.with_suffix(".partial")
-        partial.write_text(json.dumps(finished, indent=2), encoding="utf-8")
-        partial.replace(self.path)
+        files.replace({self.path: json.dumps(finished, indent=2).encode()})
 
     def close(self) -> None:
         """The round is complete; the next one starts with the first recipe."""

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -22,11 +20,11 @@ from safetensors.torch import load as load_bytes
 from safetensors.torch import save as save_bytes
 from torch import Tensor, nn
 
+from course_utils import files
 from course_utils.training.processes import TrainingError, on_main
 
 SAVE = re.compile(r"(\d+)-of-(\d+)\.([0-9a-f]{32})\.safetensors")
 ASIDE = re.compile(SAVE.pattern + r"\.aside-\d+")
-WRITING = "writing-"  # how the names of unfinished files begin
 KEPT, SET_ASIDE = 2, 3  # saves of a run; files that could not be used
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what AdamW remembers of a parameter
 
@@ -53,7 +51,7 @@ def remove(folder: Path) -> None:
     """Remove a run's saves, those of the runs below it, and the folders that are empty then."""
     if not folder.is_dir():
         return
-    for path in [*(path for _, path in saves(folder)), *folder.glob(f"{WRITING}*")]:
+    for path in [*(path for _, path in saves(folder)), *folder.glob(".*.partial")]:
         path.unlink(missing_ok=True)
     for path in folder.iterdir():
         if path.is_dir():
@@ -148,35 +146,18 @@ class RunState:
 
     def _write(self, step: int, raw: bytes) -> None:
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            descriptor, name = tempfile.mkstemp(prefix=WRITING, dir=self.folder)
-            try:
-                with os.fdopen(descriptor, "wb") as file:
-                    file.write(raw)
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(name, self.folder / f"{step}-of-{self.steps}.{_digest(raw)}.safetensors")
-            except BaseException:
-                Path(name).unlink(missing_ok=True)
-                raise
+            files.replace({self.folder / f"{step}-of-{self.steps}.{_digest(raw)}.safetensors": raw})
         except OSError as error:
             kept = [done for done, _ in saves(self.folder)]
             raise TrainingError(
-                f"step {step} could not be saved in {self.folder} ({error.strerror or error}); "
-                + (
-                    f"step {kept[-1]} is kept there, and the same run goes on from it"
-                    if kept
-                    else "nothing is kept yet"
-                )
+                f"step {step} could not be saved in {self.folder} ({files.why(error)}); "
+                + (f"step {kept[-1]} is kept, and the same run goes on from it" if kept else "nothing is kept yet")
             ) from error
         for _, path in saves(self.folder)[:-KEPT]:
             path.unlink(missing_ok=True)
 
     def _choose(self) -> Path | None:
         """The newest save that is whole and of this run. What is newer is set aside, with a line for each."""
-        if self.folder.is_dir():
-            for path in self.folder.glob(f"{WRITING}*"):  # a killed process left it
-                path.unlink(missing_ok=True)
         for _, path in reversed(saves(self.folder)):
             try:
                 self._read(path)
@@ -194,14 +175,16 @@ class RunState:
         try:
             return path.rename(path.with_name(f"{path.name}.aside-{number}"))
         except OSError as error:
-            raise TrainingError(f"{path} is of no use and cannot be set aside ({error.strerror}); remove it") from error
+            raise TrainingError(
+                f"{path} is of no use and cannot be set aside ({files.why(error)}); remove it"
+            ) from error
 
     def _read(self, path: Path) -> tuple[dict, dict[str, Tensor]]:
         """What a save says of itself, and its tensors, which fit this run. Raises _Unfit."""
         try:
-            raw = path.read_bytes()
+            raw = files.read(path)
         except OSError as error:
-            raise _Unfit(f"cannot be read ({error.strerror})") from error
+            raise _Unfit(f"cannot be read ({files.why(error)})") from error
         name = SAVE.fullmatch(path.name)
         if name is None or _digest(raw) != name[3]:
             raise _Unfit("is damaged: its content does not match the digest in its name")

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as save_bytes
 from torch import nn
 
+from course_utils import files
 from course_utils.training import state
 from course_utils.training.loop import Part, fit
 from course_utils.training.processes import TrainingError, processes
@@ -106,10 +107,10 @@ def test_a_complete_run_stays_until_its_result_is_safe(tmp_path, whole):
 
 
 @pytest.mark.parametrize("save", [1, 2, 3])
-@pytest.mark.parametrize("where", ["fsync", "replace"])
+@pytest.mark.parametrize("where", [(files, "_write"), (os, "replace")], ids=["written", "named"])
 def test_a_run_that_fails_while_it_saves_has_its_previous_state(tmp_path, whole, monkeypatch, save, where):
     """Stopped when the bytes are written, or when the file does not have its name yet."""
-    run, real, calls = tmp_path / "run", getattr(os, where), []
+    run, real, calls = tmp_path / "run", getattr(*where), []
 
     def killed(*arguments):
         calls.append(arguments)
@@ -118,11 +119,11 @@ def test_a_run_that_fails_while_it_saves_has_its_previous_state(tmp_path, whole,
         return real(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, where, killed)
+        patch.setattr(*where, killed)
         assert train(run) is None
     assert steps_kept(run) == [4 * n for n in range(1, save)]
     assert equal(train(run, seed=2 if save > 1 else 1)[0], whole)
-    assert not list(run.glob("writing*"))
+    assert not list(run.glob(".*"))
 
 
 def test_what_a_user_keeps_in_the_folder_stays(tmp_path):
@@ -278,15 +279,16 @@ def test_the_state_of_two_processes_is_not_gone_on_from_in_one(tmp_path, capsys)
 
 
 def test_a_full_disk_stops_the_run_and_says_what_is_kept(tmp_path, monkeypatch, whole):
-    run, calls = tmp_path / "run", []
+    run, write, calls = tmp_path / "run", files._write, []
 
-    def full(descriptor):
-        calls.append(descriptor)
+    def full(path, raw):
+        calls.append(path)
         if len(calls) > 1:
             raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, raw)
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", full)
+        patch.setattr(files, "_write", full)
         with pytest.raises(TrainingError, match=r"step 8 could not be saved .*No space left.*step 4 is kept"):
             train(run)
     assert steps_kept(run) == [4]
