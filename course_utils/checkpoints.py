@@ -16,6 +16,7 @@ from typing import NoReturn
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from course_utils import files, runtime, sealed
 from course_utils.diffusion.paths import RectifiedFlow
@@ -71,8 +72,10 @@ def header(name: str | Path) -> dict:
 def load(name: str | Path, device: torch.device | str | None = None) -> nn.Module:
     """Rebuild a model from its checkpoint, ready for use (eval mode, float32). CheckpointError if it is not whole."""
     about, tensors = _checked(name)
-    model = MODELS[about["model"]].from_config(about["config"])
-    model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()})
+    try:
+        model = _rebuilt(about, tensors)
+    except ValueError as error:
+        _refuse(path_of(name), f"does not fit the course's {about['model']} ({error})")
     model = model.eval().requires_grad_(False).to(device or runtime.device())
     if isinstance(model, VAE | VAESweep | Decoder | Judge):
         model = model.to(memory_format=torch.channels_last)
@@ -187,7 +190,7 @@ def _refuse(path: Path, problem: str) -> NoReturn:
 
 
 def _checked(name: str | Path) -> tuple[dict, dict[str, Tensor]]:
-    """What a checkpoint says of itself, and its tensors: whole, fitting, and for the course's own as listed."""
+    """What a checkpoint says of itself, and its tensors: whole, and for the course's own as listed."""
     path = path_of(name)
     if str(name) not in MODELS:
         return _parsed(path, _read(path))
@@ -225,7 +228,7 @@ def _read(path: Path) -> bytes:
 
 
 def _parsed(path: Path, raw: bytes) -> tuple[dict, dict[str, Tensor]]:
-    """What a file says of itself, and its tensors, which match its digest and fit the model it names."""
+    """What a file says of itself, and its tensors, all of which match its digest."""
     try:
         words = sealed.words(raw)
     except ValueError as error:
@@ -235,15 +238,9 @@ def _parsed(path: Path, raw: bytes) -> tuple[dict, dict[str, Tensor]]:
     if "digest" not in words:
         _refuse(path, "carries no digest, so that nothing says whether it is whole")
     try:
-        tensors = sealed.tensors(raw)
+        return _about(words), sealed.tensors(raw)
     except ValueError as error:
         _refuse(path, f"is damaged ({error})")
-    try:
-        about = _about(words)
-        _fit(about, tensors)
-    except ValueError as error:
-        _refuse(path, f"does not fit the course's {words['model']} ({error})")
-    return about, tensors
 
 
 def _about(words: dict[str, str]) -> dict:
@@ -255,27 +252,46 @@ def _about(words: dict[str, str]) -> dict:
         except (KeyError, ValueError, RecursionError):
             raise ValueError(f"{key}: is not in its header as JSON") from None
         if type(about[key]) is not kind:
-            raise ValueError(f"{key}: got {words[key][:60]}; expected {kind.__name__}")
+            raise ValueError(f"{key}: got {str(words[key])[:60]}; expected {kind.__name__}")
     return about
 
 
-def _fit(about: dict, tensors: dict[str, Tensor]) -> None:
-    """ValueError unless a model of this config takes these tensors. Nothing of the model's size is allocated."""
+class _AtMost(TorchFunctionMode):
+    """As long as it is on, layers may ask for so many numbers; ValueError before the first beyond them is filled."""
+
+    def __init__(self, numbers: int):
+        super().__init__()
+        self.numbers = numbers
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        if func is torch.empty:
+            self.numbers -= made.numel()
+            if self.numbers < 0:
+                raise ValueError("it asks for a far larger model than the tensors in the file are of")
+        return made
+
+
+def _rebuilt(about: dict, tensors: dict[str, Tensor]) -> nn.Module:
+    """The model of these sizes with these tensors, which must be all of its own, of its shapes, and finite."""
+    held = sum(tensor.numel() for tensor in tensors.values())
     try:
-        with torch.device("meta"):  # shapes without numbers
-            wanted = MODELS[about["model"]].from_config(about["config"]).state_dict()
+        with _AtMost(2 * held + 2**20):  # a backbone starts as a network with one layer more
+            model = MODELS[about["model"]].from_config(about["config"])
     except Exception as error:  # the layers have an error each for sizes that do not go together
-        raise ValueError(f"config: {error}" if str(error) else f"config: {type(error).__name__}") from None
+        says = str(error) if isinstance(error, ValueError) else f"config: {type(error).__name__} {error}".strip()
+        raise ValueError(says.splitlines()[0]) from None
+    wanted = model.state_dict()
     if odd := sorted(wanted.keys() ^ tensors.keys()):
-        state = "is missing" if odd[0] in wanted else "has no place in it"
-        raise ValueError(f"{odd[0]} {state}, as {len(odd)} tensors in all" if odd[1:] else f"{odd[0]} {state}")
+        raise ValueError(f"{odd[0]} {'is missing' if odd[0] in wanted else 'has no place in it'}")
     for key, want in wanted.items():
-        kept = torch.float16 if want.is_floating_point() else want.dtype
-        got = tensors[key]
+        got, kept = tensors[key], torch.float16 if want.is_floating_point() else want.dtype
         if got.dtype != kept or got.shape != want.shape:
             raise ValueError(f"{key}: got {got.dtype} {tuple(got.shape)}; expected {kept} {tuple(want.shape)}")
         if not bool(got.isfinite().all()):
             raise ValueError(f"{key}: holds values that are not finite")
+    model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()})
+    return model
 
 
 def _packed(model: nn.Module, target: Path, name: str, recipe: str, metrics: dict, seed: int) -> bytes:
@@ -291,7 +307,8 @@ def _packed(model: nn.Module, target: Path, name: str, recipe: str, metrics: dic
         raise ValueError(f"metrics: got {metrics!r:.200}, seed: got {seed!r:.60}; expected numbers ({error})") from None
     words |= {"format": FORMAT, "model": name, "recipe": recipe}
     try:
-        _fit(_about(words), tensors)
+        with torch.random.fork_rng(devices=[]):  # trying it must not change what is drawn afterwards
+            _rebuilt(_about(words), tensors)
     except ValueError as error:
         raise ValueError(f"{target.name} was not written, for it could not be loaded again: {error}") from None
     return sealed.pack(tensors, words)

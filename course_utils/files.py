@@ -60,6 +60,7 @@ def replace(contents: Mapping[Path, bytes]) -> None:
     partials: dict[Path, Path] = {}
     try:
         for path, raw in contents.items():
+            _replaceable(path)
             path.parent.mkdir(parents=True, exist_ok=True)
             partials[path] = path.with_name(f".{uuid4().hex}.partial")
             _write(partials[path], raw)
@@ -77,10 +78,7 @@ def replace(contents: Mapping[Path, bytes]) -> None:
 
 def check_writable(path: Path) -> None:
     """Try whether `replace` could write this file now: its folder is made, a few bytes are written and removed."""
-    with suppress(FileNotFoundError):
-        _regular(path)
-        if not os.access(path, os.W_OK):
-            raise PermissionError(errno.EACCES, "the file there is write-protected", str(path))
+    _replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{uuid4().hex}.partial")
     try:
@@ -112,6 +110,14 @@ def _regular(path: Path) -> os.stat_result:
         kind = next((name for is_kind, name in _KINDS if is_kind(found.st_mode)), "something else")
         raise OSError(errno.EINVAL, f"{kind} lies there, expected a file", str(path))
     return found
+
+
+def _replaceable(path: Path) -> None:
+    """Only a regular file that may be written to gives way to another, although the system would move it over more."""
+    with suppress(FileNotFoundError):
+        _regular(path)
+        if not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, "the file there is write-protected", str(path))
 
 
 def _write(path: Path, raw: bytes) -> None:

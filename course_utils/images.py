@@ -7,17 +7,21 @@ from torch import Tensor
 
 
 def to_float(pictures: Tensor) -> Tensor:
-    """uint8 pictures → float32 in [-1, 1]."""
+    """uint8 pictures → float32 in [-1, 1], a new tensor. ValueError for any other type."""
+    if not isinstance(pictures, Tensor) or pictures.dtype != torch.uint8:
+        raise ValueError(f"pictures: got {_kind(pictures)}; expected uint8 from 0 to 255")
     return pictures.float() / 127.5 - 1.0
 
 
 def to_uint8(pictures: Tensor) -> Tensor:
-    """Float pictures in [-1, 1] → uint8, rounded; values outside are clipped."""
+    """Float pictures in [-1, 1] → uint8, rounded; values outside are clipped. ValueError for any other type."""
+    if not isinstance(pictures, Tensor) or not pictures.is_floating_point():
+        raise ValueError(f"pictures: got {_kind(pictures)}; expected floats in [-1, 1]")
     return ((pictures.clamp(-1.0, 1.0) + 1.0) * 127.5 + 0.5).to(torch.uint8)
 
 
 def check_pictures(x: Tensor, name: str = "x", side: int | None = None) -> Tensor:
-    """A batch of float pictures (B, 3, H, W) in [-1, 1], or a ValueError that says what came instead.
+    """A batch of float32 pictures (B, 3, H, W) in [-1, 1], or a ValueError that says what came instead.
 
     It reads every value: for measurements, pipelines and widgets.
     """
@@ -38,10 +42,14 @@ def check_input(x: Tensor, name: str = "x", side: int | None = None) -> Tensor:
 
 
 def _check_shape(x: Tensor, name: str, side: int | None) -> None:
-    if not isinstance(x, Tensor) or x.ndim != 4 or x.shape[1] != 3:
-        raise ValueError(f"{name}: expected pictures of shape (B, 3, H, W), got {tuple(getattr(x, 'shape', ()))}")
+    if not isinstance(x, Tensor):
+        raise ValueError(f"{name}: expected a tensor of pictures, shape (B, 3, H, W), got {_kind(x)}")
+    if x.ndim != 4 or x.shape[1] != 3:
+        raise ValueError(f"{name}: expected pictures of shape (B, 3, H, W), got {tuple(x.shape)}")
     if not x.is_floating_point():
-        raise ValueError(f"{name}: expected floats in [-1, 1], got {x.dtype}; images.to_float converts")
+        raise ValueError(f"{name}: expected floats in [-1, 1], got {_kind(x)}; images.to_float converts")
+    if x.dtype != torch.float32:
+        raise ValueError(f"{name}: expected float32 in [-1, 1], got {_kind(x)}; {name}.float() converts")
     if side is not None and x.shape[2:] != (side, side):
         raise ValueError(f"{name}: expected {side}×{side} pixels, got {x.shape[2]}×{x.shape[3]}")
 
@@ -51,3 +59,7 @@ def _check_values(x: Tensor, name: str) -> None:
         low, high = x.detach().aminmax()
         if not (low >= -1.001 and high <= 1.001):
             raise ValueError(f"{name}: expected values in [-1, 1], got {float(low):.3g} to {float(high):.3g}")
+
+
+def _kind(x: object) -> str:
+    return str(x.dtype).removeprefix("torch.") if isinstance(x, Tensor) else type(x).__name__

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_utils.images import check_input
-from course_utils.models.configured import Configured, sizes
+from course_utils.models.configured import LARGEST, Configured, sizes
 from course_utils.models.layers import conv_norm_act
 from course_utils.models.text import TextTransformer, last_token
 from course_utils.models.tokenizer import Tokenizer
@@ -80,7 +80,10 @@ class CLIP(Configured, nn.Module):
     @classmethod
     def from_config(cls, config: dict) -> CLIP:
         own = sizes(CLIPConfig, {k: v for k, v in config.items() if k != "tokenizer"})
-        return cls(Tokenizer.from_dict(config["tokenizer"]), own)
+        tokenizer = Tokenizer.from_dict(config["tokenizer"])
+        if tokenizer.context_length > LARGEST:
+            raise ValueError(f"context_length: got {tokenizer.context_length}; expected at most {LARGEST}")
+        return cls(tokenizer, own)
 
     def encode_text(self, text: Tensor | str | list[str]) -> Tensor:
         """Texts, or their token ids (B, L) → unit vectors (B, D). Too long a text is an error, never cut."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any, ClassVar, get_args, get_type_hints
 
-LARGEST = 1024  # no size of a model, its depth included, is above
+LARGEST = 512  # no size of a model, its depth included, is above
 
 
 def sizes(kind: type, given: dict) -> Any:

@@ -1,13 +1,11 @@
-"""An interrupted run on disk: one safetensors file for each save, which is whole or is not used.
+"""An interrupted run on disk: one file for each save, `STEP-of-STEPS.safetensors`, which is whole or is not used.
 
-A file's name, `STEP-of-STEPS.DIGEST.safetensors`, holds the first half of its content's SHA-256, so that not one bit
-of it can change unnoticed. Its header says what the run is made of: recipe, data, seed, the models that it builds on.
-Nothing is pickled, so no file can run anything.
+A file carries its digest, so that not one bit of it can change unnoticed, and says what the run is made of: recipe,
+data, seed, the models that it builds on. Nothing is pickled, so no file can run anything.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -15,15 +13,12 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from safetensors import SafetensorError
-from safetensors.torch import load as load_bytes
-from safetensors.torch import save as save_bytes
 from torch import Tensor, nn
 
-from course_utils import files
+from course_utils import files, sealed
 from course_utils.training.processes import TrainingError, on_main
 
-SAVE = re.compile(r"(\d+)-of-(\d+)\.([0-9a-f]{32})\.safetensors")
+SAVE = re.compile(r"(\d+)-of-(\d+)\.safetensors")
 ASIDE = re.compile(SAVE.pattern + r"\.aside-\d+")
 KEPT, SET_ASIDE = 2, 3  # saves of a run; files that could not be used
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what AdamW remembers of a parameter
@@ -125,7 +120,7 @@ class RunState:
             if value.is_floating_point() and not value.isfinite().all():
                 raise FloatingPointError(f"training went wrong by step {step}: {name} is not finite")
         about = {"step": step, "made_of": self.made_of, "history": history}
-        on_main(self.accelerator, lambda: self._write(step, save_bytes(tensors, {"about": json.dumps(about)})))
+        on_main(self.accelerator, lambda: self._write(step, sealed.pack(tensors, {"about": json.dumps(about)})))
 
     def _weights(self) -> dict[str, Tensor]:
         found = {f"module.{i}.{k}": v for i, module in enumerate(self.modules) for k, v in module.state_dict().items()}
@@ -146,7 +141,7 @@ class RunState:
 
     def _write(self, step: int, raw: bytes) -> None:
         try:
-            files.replace({self.folder / f"{step}-of-{self.steps}.{_digest(raw)}.safetensors": raw})
+            files.replace({self.folder / f"{step}-of-{self.steps}.safetensors": raw})
         except OSError as error:
             kept = [done for done, _ in saves(self.folder)]
             raise TrainingError(
@@ -185,22 +180,21 @@ class RunState:
             raw = files.read(path)
         except OSError as error:
             raise _Unfit(f"cannot be read ({files.why(error)})") from error
-        name = SAVE.fullmatch(path.name)
-        if name is None or _digest(raw) != name[3]:
-            raise _Unfit("is damaged: its content does not match the digest in its name")
         try:
-            size = int.from_bytes(raw[:8], "little")
-            about = json.loads(json.loads(raw[8 : 8 + size])["__metadata__"]["about"])
-            step, made_of, history = about["step"], dict(about["made_of"]), dict(about["history"])
-            tensors = load_bytes(raw)
-        except (SafetensorError, ValueError, KeyError, TypeError) as error:
+            tensors = sealed.tensors(raw)
+        except ValueError as error:
+            raise _Unfit(f"is damaged: {error}") from error
+        try:
+            about = json.loads(sealed.words(raw)["about"])
+            step, made_of, history = int(about["step"]), dict(about["made_of"]), dict(about["history"])
+        except (ValueError, KeyError, TypeError) as error:
             raise _Unfit(f"is not the state of a run ({error})") from error
         for key in sorted(self.made_of.keys() | made_of.keys()):
             there, here = made_of.get(key, "none"), self.made_of.get(key, "none")
             if there != here:
                 raise _Unfit(f"is of another run ({key}: {there} there, {here} here)")
-        if step != int(name[1]) or not 0 < step <= self.steps:
-            raise _Unfit(f"is not the state of a run (step {step} of {self.steps})")
+        if path.name != f"{step}-of-{self.steps}.safetensors" or not 0 < step <= self.steps:
+            raise _Unfit(f"is not what its name says (step {step} of {self.steps})")
         self._check(tensors)
         return {"step": step, "history": history}, tensors
 
@@ -235,10 +229,6 @@ class RunState:
 
 def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
     return [p for group in optimizer.param_groups for p in group["params"]]
-
-
-def _digest(raw: bytes) -> str:
-    return hashlib.sha256(raw).hexdigest()[:32]
 
 
 def _on(device: torch.device):

@@ -1,7 +1,6 @@
 """Runs that stop and go on: equal to unbroken ones bit for bit, whenever they are stopped."""
 
 import errno
-import hashlib
 import json
 import math
 import os
@@ -13,10 +12,9 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
-from safetensors.torch import save as save_bytes
 from torch import nn
 
-from course_utils import files
+from course_utils import files, sealed
 from course_utils.training import state
 from course_utils.training.loop import Part, fit
 from course_utils.training.processes import TrainingError, processes
@@ -147,9 +145,7 @@ def flip(path, bit):
 
 def rewritten(path, tensors, about):
     """A file with another content under its right digest, as only a deliberate hand makes it."""
-    raw = save_bytes(tensors, {"about": json.dumps(about)})
-    path.unlink()
-    path.with_name(f"{path.name.split('.')[0]}.{hashlib.sha256(raw).hexdigest()[:32]}.safetensors").write_bytes(raw)
+    path.write_bytes(sealed.pack(tensors, {"about": json.dumps(about)}))
 
 
 def edit(**changes):
