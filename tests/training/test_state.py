@@ -176,7 +176,7 @@ DAMAGE = {
     "a pickle": lambda path: torch.save(Malicious(), path, pickle_module=pickle),
     "another name": lambda path: path.rename(path.with_name(path.name.replace("8-of", "9-of"))),
     "a step below 0": edit(step=-8),
-    "a step that is text": edit(step="8"),
+    "a step that is text": edit(step="eight"),
     "no history": edit(history=None),
     "a missing moment": edit(optimizer__0__0__exp_avg=None),
     "a missing weight": edit(module__0__0__weight=None),
