@@ -4,9 +4,11 @@
 """
 
 import multiprocessing
+import multiprocessing.connection
 import os
 import random
 import signal
+import socket
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -95,9 +97,9 @@ def killed_at(moment):
         yield lambda: count
 
 
-def train(cache, moment, report=None):
+def train(cache, moment, environment, report=None):
     """The command in a process that dies at a moment, if it gets there."""
-    os.environ["COURSE_CACHE"] = str(cache)
+    os.environ.update(environment, COURSE_CACHE=str(cache))
     torch.set_num_threads(1)
     RECIPES["denoiser"] = recipe
     with killed_at(moment) as count:
@@ -113,28 +115,49 @@ def weights(cache):
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
-def start(cache, moment, report=None):
-    """Whether the process lived to the end."""
-    child = multiprocessing.get_context("fork").Process(target=train, args=(cache, moment, report))
-    child.start()
-    child.join(120)
-    assert child.exitcode in (0, -signal.SIGKILL)
-    return child.exitcode == 0
+def environments(processes):
+    """What torchrun tells each of its processes."""
+    if processes == 1:
+        return [{}]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    shared = {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1"}
+    return [{**shared, "MASTER_PORT": port, "RANK": str(i), "LOCAL_RANK": str(i)} for i in range(processes)]
 
 
-def kill(folder, kills, seed=0):
+def start(cache, moment, processes=1, dies=0, report=None):
+    """Whether all processes lived to the end; one of them dies at a moment, and takes the others along."""
+    fork = multiprocessing.get_context("fork")
+    children = [
+        fork.Process(target=train, args=(cache, moment * (i == dies), environment, report if i == 0 else None))
+        for i, environment in enumerate(environments(processes))
+    ]
+    for child in children:
+        child.start()
+    multiprocessing.connection.wait([children[dies].sentinel], 120)
+    if children[dies].exitcode != 0:
+        for child in children:
+            child.kill()
+    for child in children:
+        child.join(120)
+    assert children[dies].exitcode in (0, -signal.SIGKILL)
+    return all(child.exitcode == 0 for child in children)
+
+
+def kill(folder, kills, processes=1, seed=0):
     """Run until so many kills are done: (runs that went to the end, moments in a whole run). Compares each result."""
     report = multiprocessing.get_context("fork").SimpleQueue()
-    assert start(folder / "whole", 0, report)
+    assert start(folder / "whole", 0, processes, report=report)
     moments, whole = report.get(), weights(folder / "whole")
     draws, done, ends = random.Random(seed), 0, 0
     while done < kills:
-        cache = folder / f"run-{ends}"
+        cache, alive = folder / f"run-{ends}", False
         # The next kill is anywhere up to the end, so that most runs die several times.
-        while done < kills and not start(cache, draws.randint(1, moments)):
-            done += 1
-        if done == kills:
-            assert start(cache, 0)
+        while done < kills and not alive:
+            alive = start(cache, draws.randint(1, moments), processes, draws.randrange(processes))
+            done += not alive
+        if not alive:
+            assert start(cache, 0, processes)
         ends += 1
         found = weights(cache)
         assert found.keys() == whole.keys()
@@ -155,6 +178,6 @@ if __name__ == "__main__":
     import tempfile
 
     with tempfile.TemporaryDirectory() as there:
-        number = int(sys.argv[1])
         runtime.setup()
-        print("kills", number, "(ends, moments)", kill(Path(there), number))
+        numbers = [int(argument) for argument in sys.argv[1:]]
+        print("(runs that went to the end, moments of each):", kill(Path(there), *numbers))
