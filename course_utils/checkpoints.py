@@ -65,7 +65,7 @@ def path_of(name: str | Path) -> Path:
 
 
 def header(name: str | Path) -> dict:
-    """What a checkpoint says of itself: model, config, recipe, seed, metrics. The file is checked as for `load`."""
+    """What a checkpoint says of itself: model, config, recipe, seed, metrics. The file must be whole."""
     return _checked(name)[0]
 
 
@@ -257,18 +257,19 @@ def _about(words: dict[str, str]) -> dict:
 
 
 class _AtMost(TorchFunctionMode):
-    """As long as it is on, layers may ask for so many numbers; ValueError before the first beyond them is filled."""
+    """While it is on, layers may ask for so many numbers in all, and no tensor has more; ValueError instead."""
 
     def __init__(self, numbers: int):
         super().__init__()
-        self.numbers = numbers
+        self.numbers, self.left = numbers, numbers
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         made = func(*args, **(kwargs or {}))
-        if func is torch.empty:
-            self.numbers -= made.numel()
-            if self.numbers < 0:
-                raise ValueError("it asks for a far larger model than the tensors in the file are of")
+        asked = made.numel() if isinstance(made, Tensor) else 0
+        if func is torch.empty:  # what layers make their weights of, before they are filled
+            self.left -= asked
+        if asked > self.numbers or self.left < 0:
+            raise ValueError("config: asks for a far larger model than the tensors in the file are of")
         return made
 
 
@@ -278,9 +279,11 @@ def _rebuilt(about: dict, tensors: dict[str, Tensor]) -> nn.Module:
     try:
         with _AtMost(2 * held + 2**20):  # a backbone starts as a network with one layer more
             model = MODELS[about["model"]].from_config(about["config"])
+    except ImportError:  # says nothing of the file
+        raise
     except Exception as error:  # the layers have an error each for sizes that do not go together
         says = str(error) if isinstance(error, ValueError) else f"config: {type(error).__name__} {error}".strip()
-        raise ValueError(says.splitlines()[0]) from None
+        raise ValueError(" ".join(says.split())) from None
     wanted = model.state_dict()
     if odd := sorted(wanted.keys() ^ tensors.keys()):
         raise ValueError(f"{odd[0]} {'is missing' if odd[0] in wanted else 'has no place in it'}")

@@ -93,12 +93,19 @@ def check_writable(path: Path) -> None:
 
 @contextmanager
 def lock(path: Path, seconds: float = 60.0) -> Iterator[None]:
-    """Be the only one, among threads and processes, that holds this lock file. TimeoutError after `seconds`.
+    """Be the only one, among threads and processes, that holds this lock file. An OSError if it is not to be had in time.
 
     The file stays, empty; the lock itself goes with the process that held it, killed or not.
     """
-    with FileLock(path, timeout=seconds):
+    held = FileLock(path, timeout=seconds)
+    try:
+        held.acquire()
+    except NotImplementedError as error:  # a file system without locks
+        raise OSError(errno.ENOLCK, str(error), str(path)) from None
+    try:
         yield
+    finally:
+        held.release()
 
 
 def _regular(path: Path) -> os.stat_result:

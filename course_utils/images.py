@@ -21,7 +21,7 @@ def to_uint8(pictures: Tensor) -> Tensor:
 
 
 def check_pictures(x: Tensor, name: str = "x", side: int | None = None) -> Tensor:
-    """A batch of float32 pictures (B, 3, H, W) in [-1, 1], or a ValueError that says what came instead.
+    """A batch of float pictures (B, 3, H, W) in [-1, 1], or a ValueError that says what came instead.
 
     It reads every value: for measurements, pipelines and widgets.
     """
@@ -31,11 +31,13 @@ def check_pictures(x: Tensor, name: str = "x", side: int | None = None) -> Tenso
 
 
 def check_input(x: Tensor, name: str = "x", side: int | None = None) -> Tensor:
-    """`check_pictures` for a network's forward: it looks at the values only where that costs nothing.
+    """`check_pictures` for a network's forward: float32 only, and it looks at the values where that costs nothing.
 
     On a GPU the look would make the processor wait at every forward, and `torch.compile` could not trace it.
     """
     _check_shape(x, name, side)
+    if x.dtype != torch.float32:
+        raise ValueError(f"{name}: expected float32 in [-1, 1], got {_kind(x)}; {name}.float() converts")
     if x.device.type == "cpu" and not torch.compiler.is_compiling():
         _check_values(x, name)
     return x
@@ -48,8 +50,6 @@ def _check_shape(x: Tensor, name: str, side: int | None) -> None:
         raise ValueError(f"{name}: expected pictures of shape (B, 3, H, W), got {tuple(x.shape)}")
     if not x.is_floating_point():
         raise ValueError(f"{name}: expected floats in [-1, 1], got {_kind(x)}; images.to_float converts")
-    if x.dtype != torch.float32:
-        raise ValueError(f"{name}: expected float32 in [-1, 1], got {_kind(x)}; {name}.float() converts")
     if side is not None and x.shape[2:] != (side, side):
         raise ValueError(f"{name}: expected {side}×{side} pixels, got {x.shape[2]}×{x.shape[3]}")
 

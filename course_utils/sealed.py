@@ -48,7 +48,7 @@ def tensors(raw: bytes) -> dict[str, Tensor]:
     try:
         return load_bytes(raw)
     except Exception as error:  # the library has an error of its own for each way not to fit, and so has torch
-        raise ValueError(str(error)) from None
+        raise ValueError(" ".join(str(error).split())) from None
 
 
 def _header(raw: bytes) -> bytes:

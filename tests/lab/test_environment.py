@@ -2,12 +2,16 @@
 
 import importlib.metadata
 import os
+import shutil
+import tempfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from jupyter_client.manager import start_new_kernel
 
+from course_utils import checkpoints
 from course_utils.checkpoints import CheckpointError
 from course_utils.lab import environment as env
 
@@ -209,3 +213,118 @@ def test_the_report_lists_what_to_mend_from_the_top():
     assert "**2 to mend**" in text
     assert text.index("1. **b**: glue it.") < text.index("2. **c**: find it.")
     assert "| · | d |" in text
+
+
+def broken(folder):
+    (folder / "denoiser.safetensors").write_bytes(b"half")
+
+
+def no_manifest(folder):
+    (folder / "manifest.json").unlink()
+
+
+def page_for_a_manifest(folder):
+    (folder / "manifest.json").write_text("<!doctype html>", encoding="utf-8")
+
+
+def list_for_a_manifest(folder):
+    (folder / "manifest.json").write_text("[]", encoding="utf-8")
+
+
+def numbers_for_entries(folder):
+    (folder / "manifest.json").write_text('{"judge.safetensors": 5}', encoding="utf-8")
+
+
+def no_entries(folder):
+    (folder / "manifest.json").write_text("{}", encoding="utf-8")
+
+
+def folder_for_a_manifest(folder):
+    no_manifest(folder)
+    (folder / "manifest.json").mkdir()
+
+
+def folder_for_a_checkpoint(folder):
+    (folder / "clip.safetensors").unlink()
+    (folder / "clip.safetensors").mkdir()
+
+
+def nothing_at_all(folder):
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize(
+    ("breaks", "says"),
+    [
+        (broken, "denoiser.safetensors is damaged"),
+        (no_manifest, "manifest.json is missing"),
+        (page_for_a_manifest, "manifest.json is damaged"),
+        (list_for_a_manifest, "manifest.json is damaged"),
+        (numbers_for_entries, "manifest.json is damaged"),
+        (no_entries, "judge.safetensors is not listed"),
+        (folder_for_a_manifest, "manifest.json cannot be read"),
+        (folder_for_a_checkpoint, "clip.safetensors cannot be read"),
+        (nothing_at_all, "judge.safetensors is missing"),
+    ],
+)
+def test_what_can_lie_in_the_folder_of_checkpoints(breaks, says, tmp_path, monkeypatch):
+    folder = tmp_path / "checkpoints"
+    shutil.copytree(checkpoints.folder(), folder)
+    monkeypatch.setattr(checkpoints, "folder", lambda: folder)
+    breaks(folder)
+    check = env.shipped_checkpoints()
+    assert check.ok is False
+    assert says in check.found
+    assert "git checkout data/checkpoints" in check.mend
+
+
+def test_nothing_is_never_whole(monkeypatch):
+    """A loader that is content, and no manifest: what was said of this once was "0 MB, all whole"."""
+    monkeypatch.setattr(checkpoints, "folder", lambda: Path("/nowhere"))
+    assert env.shipped_checkpoints(lambda name: None).ok is False
+
+
+@pytest.mark.parametrize("asked", ["file", "file/below", "a\0b", "~nobody-of-this-name/x"])
+def test_a_cache_that_can_be_no_folder(asked, tmp_path, monkeypatch):
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setattr(
+        env.os, "environ", {**os.environ, "COURSE_CACHE": asked.replace("file", str(tmp_path / "file"))}
+    )
+    check = env.cache()
+    assert check.ok is False
+    assert check.found.startswith("not writable: ")
+    assert "COURSE_CACHE" in check.mend
+
+
+def test_a_full_disk_is_no_place_for_a_cache(tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "NamedTemporaryFile", full)
+    assert env.cache(tmp_path).found == "not writable: No space left on device"
+
+
+@pytest.mark.parametrize(
+    "error", [AttributeError("no such thing"), MemoryError(), RecursionError("too deep"), KeyError("x")]
+)
+def test_a_check_that_breaks_takes_no_other_with_it(error, monkeypatch):
+    def breaks(*args, **kwargs):
+        raise error
+
+    for name in ("python_version", "packages", "torch_pair", "widgets", "shipped_checkpoints", "network"):
+        monkeypatch.setattr(env, name, breaks)
+    found = {check.name: check for check in env.check_all()}
+    assert list(found) == [
+        "Python", "packages", "torch and torchvision", "device", "profile", "widgets", "cache", "checkpoints", "network",
+    ]  # fmt: skip
+    assert found["device"].ok
+    assert found["profile"].ok
+    for name in ("packages", "widgets", "checkpoints", "network"):
+        assert found[name].ok is False
+        assert type(error).__name__ in found[name].found
+        assert found[name].mend
+    assert f"**{6} to mend**" in env.report(list(found.values()))
+
+
+def test_a_line_break_does_not_end_the_table_s_cell():
+    assert "| ✗ | a | one two |" in env.report([env.Check("a", False, "one\n two", "mend it")])
