@@ -6,6 +6,7 @@ generator as an argument, so that it can be tested anywhere.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import threading
@@ -118,20 +119,27 @@ def cache_dir() -> Path:
     """The folder for a student's own artifacts (ignored by git). `COURSE_CACHE` moves it.
 
     A relative `COURSE_CACHE` counts from the repository's root, so that notebooks and commands, which start in
-    different folders, share one. `~` is the home folder.
+    different folders, share one. `~` is the home folder. Raises OSError, with the folder, where there can be none.
     """
     asked = os.environ.get("COURSE_CACHE", "").strip()
-    folder = data_dir().parent / Path(asked or ".cache").expanduser()
+    try:
+        folder = data_dir().parent / Path(asked or ".cache").expanduser()
+    except RuntimeError as error:  # `~` where nobody is at home
+        raise FileNotFoundError(errno.ENOENT, "no such home folder", asked) from error
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
-def setup(seed: int = 0) -> str:
-    """Seed torch, let matrix units run at full speed, and say in one line where the notebook runs."""
+def setup(seed: int = 0, in_force: str | None = None) -> str:
+    """Seed torch, let matrix units run at full speed, and say in one line where the notebook runs.
+
+    A command that was given a profile says that it is `in_force`; in a notebook it is what `profile()` says.
+    """
     torch.manual_seed(seed)
     torch.set_float32_matmul_precision("high")
     kinds = {"cpu": "the CPU", "cuda": "one NVIDIA GPU", "mps": "an Apple GPU"}
     return (
-        f"profile {profile()} on {kinds.get(device().type, device().type)} · Python {sys.version_info.major}.{sys.version_info.minor}"
+        f"profile {in_force or profile()} on {kinds.get(device().type, device().type)}"
+        f" · Python {sys.version_info.major}.{sys.version_info.minor}"
         f" · torch {torch.__version__.split('+')[0]} · seed {seed}"
     )

@@ -102,3 +102,16 @@ def test_the_cache_is_one_folder_for_notebooks_and_commands(monkeypatch, tmp_pat
         assert runtime.cache_dir() == folder
         assert folder.is_dir()
     assert (root / "course_utils").is_dir()
+
+
+def test_a_cache_where_nobody_is_at_home_is_named(monkeypatch):
+    monkeypatch.setenv("COURSE_CACHE", "~nobody-of-this-name/cache")
+    with pytest.raises(FileNotFoundError, match="no such home folder: '~nobody-of-this-name/cache'"):
+        runtime.cache_dir()
+
+
+def test_setup_says_which_profile_is_in_force(monkeypatch):
+    monkeypatch.setenv("COURSE_PROFILE", "cpu")
+    assert runtime.setup().startswith("profile cpu on ")
+    monkeypatch.setenv("COURSE_PROFILE", "laptop")
+    assert runtime.setup(3, "ci").startswith("profile ci on ")

@@ -1,11 +1,14 @@
-"""What a recipe may spend."""
+"""What a recipe may spend, what it builds on, and where it is kept."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from torch import nn
+
+from course_utils import checkpoints
 from course_utils.training.loop import History, Part, fit
 
 
@@ -18,8 +21,14 @@ class Budget:
     batch: int
     held_out: int
     state: Path | None = None  # the folder where an interrupted run is kept
+    made_of: Mapping[str, str] = field(default_factory=dict)  # what that run is made of; see `fit`
+    sources: Mapping[str, Path] = field(default_factory=dict)  # checkpoints in place of the course's own
     progress: Callable[..., None] | None = None
+
+    def load(self, name: str) -> nn.Module:
+        """A model that the recipe builds on: from `sources`, else the course's own."""
+        return checkpoints.load(self.sources.get(name, name))
 
     def fit(self, parts: Part | list[Part], seed: int) -> History:
         """Train the parts for as many steps as the budget allows."""
-        return fit(parts, steps=self.steps, seed=seed, progress=self.progress, state=self.state)
+        return fit(parts, steps=self.steps, seed=seed, progress=self.progress, state=self.state, made_of=self.made_of)

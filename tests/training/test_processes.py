@@ -3,21 +3,26 @@
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from course_utils.training.processes import TrainingError, processes
+
 SCRIPT = """
+import os
+import signal
 import sys
 import torch
-from accelerate import Accelerator
 from safetensors.torch import save_file
 from torch import nn
 from course_utils.training.loop import Part, fit
+from course_utils.training.processes import processes
 
-folder, *plan = sys.argv[1:]
-accelerator = Accelerator()
+folder, state, *plan = sys.argv[1:]
+accelerator = processes()
 rank = accelerator.process_index
 
 def run(how):
@@ -25,6 +30,8 @@ def run(how):
     first, second, drawn = nn.Linear(2, 3), nn.Conv2d(2, 2, 3).to(memory_format=torch.channels_last), []
 
     def loss(g):
+        if how == "killed" and len(drawn) == 7 and rank == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
         if how == "stopped" and len(drawn) == 7:
             raise KeyboardInterrupt
         x = torch.randn(4, 2, generator=g)
@@ -37,7 +44,7 @@ def run(how):
     parts = [Part(first, loss, lr=0.1, ema=0.9), Part(second, other, lr=0.1, start=2)]
     torch.manual_seed(rank)  # dropout follows the global generator
     try:
-        fit(parts, steps=10, state=f"{folder}/state" if how != "whole" else None, save_every=5)
+        fit(parts, steps=10, state=None if how == "whole" else f"{folder}/{state}", save_every=5)
     except KeyboardInterrupt:
         pass
     weights = torch.cat([p.detach().flatten() for part in parts for p in part.module.parameters()])
@@ -51,24 +58,27 @@ accelerator.end_training()
 """
 
 
-def launch(*command):
+def launch(*command, code=0):
     """Run a script or a module in two processes."""
-    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     run = subprocess.run([*start, *map(str, command)], env=environment, capture_output=True, text=True, timeout=300)
-    assert run.returncode == 0, run.stderr[-2000:]
+    assert run.returncode == code, run.stderr[-2000:]
     return run.stdout
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Results of an unbroken run, and of one that is stopped at step 7 of 10 and goes on in new processes."""
+    """Results of an unbroken run, and of two that go on in new processes: one is stopped at step 7 of 10, of the other
+    one process is killed there."""
     folder = tmp_path_factory.mktemp("processes")
     script = folder / "train.py"
     script.write_text(SCRIPT, encoding="utf-8")
-    launch(script, folder, "whole", "stopped")
-    assert [path.name for path in (folder / "state").iterdir()] == ["5-of-10"]
-    launch(script, folder, "resumed")
+    launch(script, folder, "stopped-state", "whole", "stopped")
+    launch(script, folder, "killed-state", "killed", code=1)
+    for how in ("stopped", "killed"):
+        assert [path.name for path in (folder / f"{how}-state").iterdir()] == ["5-of-10.safetensors"]
+        launch(script, folder, f"{how}-state", f"resumed after {how}")
     return folder
 
 
@@ -82,13 +92,13 @@ def test_processes_draw_their_own_batches_and_share_their_gradients(folder):
     assert not torch.isclose(first["drawn"], second["drawn"]).any()
 
 
-def test_processes_that_stop_and_go_on_end_where_unbroken_ones_do(folder):
-    for whole, resumed in zip(results(folder, "whole"), results(folder, "resumed"), strict=True):
+@pytest.mark.parametrize("how", ["resumed after stopped", "resumed after killed"])
+def test_processes_that_stop_and_go_on_end_where_unbroken_ones_do(folder, how):
+    for whole, resumed in zip(results(folder, "whole"), results(folder, how), strict=True):
         assert torch.equal(resumed["weights"], whole["weights"])
         assert torch.equal(resumed["drawn"], whole["drawn"][5:])
-    first, second = results(folder, "resumed")
+    first, second = results(folder, how)
     assert not torch.isclose(first["drawn"], second["drawn"]).any()
-    assert not (folder / "state").exists()
 
 
 def test_the_command_trains_in_several_processes_and_saves_once(tmp_path):
@@ -96,3 +106,11 @@ def test_the_command_trains_in_several_processes_and_saves_once(tmp_path):
     said = launch("-m", "course_utils.training", "vae", "--profile", "ci", "--steps", 2, "--out", out).splitlines()
     assert out.exists()
     assert sum(line.startswith(out.name) for line in said) == 1
+    assert sum(line.startswith("profile ci") for line in said) == 1
+
+
+def test_copies_that_cannot_share_a_training_are_refused(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr("course_utils.training.processes.Accelerator", lambda cpu: SimpleNamespace(num_processes=1))
+    with pytest.raises(TrainingError, match="2 processes were started, but cpu trains in one only"):
+        processes()

@@ -2,7 +2,8 @@
 
 Each takes a `Budget` and returns the trained model with the numbers that it measured on pictures it has not
 trained on. `python -m course_utils.training RECIPE` runs one and saves its checkpoint. A recipe that builds on
-another model (the denoiser needs the VAE and CLIP) loads that model's checkpoint.
+another model (the denoiser needs the VAE and CLIP) takes it from its budget. LPIPS, which measures as well as
+teaches, always has the course's own backbone.
 """
 
 from __future__ import annotations
@@ -35,6 +36,16 @@ RECIPES: dict[str, Callable[[Budget, int], tuple[nn.Module, dict]]] = {
     "weak_denoiser": weak_denoiser,
 }
 """Every recipe, in an order in which each finds what it builds on."""
+
+BUILDS_ON: dict[str, tuple[str, ...]] = {
+    "lpips_decoder": ("vae", "backbone"),
+    "gan_decoder": ("vae", "backbone"),
+    "sharp_decoder": ("vae", "backbone"),
+    "denoiser": ("vae", "clip"),
+    "diffusion": ("vae", "clip"),
+    "weak_denoiser": ("vae", "clip"),
+}
+"""The checkpoints that a recipe loads. The others load none."""
 
 # Pictures in memory, optimiser steps, pictures per step, pictures to measure on.
 _DECODER = {

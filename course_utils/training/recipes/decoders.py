@@ -75,7 +75,7 @@ def decoder_parts(
 
 def _decoder(budget: Budget, seed: int, perceptual: float, adversarial: float) -> tuple[nn.Module, dict]:
     torch.manual_seed(seed)
-    data, model = Plushies(budget.pictures).in_memory(), load("vae")
+    data, model = Plushies(budget.pictures).in_memory(), budget.load("vae")
     x = to_float(held_out(budget.held_out).pictures)
     soft = reconstructed(model, x)
     weights = {"perceptual": perceptual, "adversarial": adversarial}

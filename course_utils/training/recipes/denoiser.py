@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from course_utils import runtime
-from course_utils.checkpoints import load
 from course_utils.datasets.drawing import render
 from course_utils.datasets.plushies import Plushies
 from course_utils.diffusion import objectives
@@ -102,7 +101,7 @@ def diffusion_loss(model: Denoiser, latents: Tensor, conditions: Tensor, batch: 
 
 def _train(budget: Budget, seed: int, loss_of: Callable[..., Tensor], config: DenoiserConfig) -> tuple[Denoiser, dict]:
     torch.manual_seed(seed)
-    towers, autoencoder = load("clip"), load("vae")
+    towers, autoencoder = budget.load("clip"), budget.load("vae")
     latents, conditions = text_and_picture_conditions(budget.pictures, autoencoder, towers, seed)
     model = Denoiser(config).to(runtime.device())
 

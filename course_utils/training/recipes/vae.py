@@ -67,7 +67,7 @@ def kl_sweep(budget: Budget, seed: int = 0) -> tuple[VAESweep, dict]:
     for weight in sweep.weights:
         torch.manual_seed(seed)
         model = place(sweep.fresh())
-        state = budget.state and budget.state.with_name(f"{budget.state.name}-{weight:g}")
+        state = budget.state and budget.state / f"{weight:g}"
         replace(budget, state=state).fit(vae_part(model, data, budget.batch, weight), seed)
         model.measure_latents(data.pictures[:4096])
         sweep[weight].load_state_dict(model.state_dict())
