@@ -43,7 +43,7 @@ notebooks: $(VENV)/.developer  ## Execute notebooks in place on the cpu profile 
 	COURSE_PROFILE=cpu $(BIN)/python tests/notebooks/execute.py $(NOTEBOOKS)
 
 checkpoints: $(VENV)/.student  ## Train every shipped checkpoint again, in the order in which they build on each other
-	$(BIN)/python -m course_utils.training all
+	$(BIN)/python -m course_utils.training all --ship
 
 lint: $(VENV)/.developer  ## Check style
 	$(BIN)/ruff check $(CODE)
