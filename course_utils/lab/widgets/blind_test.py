@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from html import escape
 
 import ipywidgets as w
 from torch import Tensor
 
-from course_utils.lab.widgets.base import LiveWidget, hidden_image, reveal
+from course_utils.lab.widgets.base import LiveWidget, hidden_image, html, reveal
 from course_utils.lab.widgets.blind_test_core import SCALE, SIDES, BlindTest, BlindTestRequest, BlindTestResult
 
 
@@ -26,7 +25,7 @@ class BlindTestWidget(LiveWidget):
         self.images = [hidden_image("png", width=side, height=side).add_class(f"blind-{name}") for name in SIDES]
         self.buttons = [w.Button(description=f"the {name} one is real", layout=w.Layout(width=side)) for name in SIDES]
         for button, name in zip(self.buttons, SIDES, strict=True):
-            button.on_click(lambda _, name=name: self.choose(name))
+            button.on_click(self.listener(lambda _, name=name: self.choose(name)))
         self.status.add_class("blind-status")
         self.verdict, self.table = w.HTML().add_class("blind-verdict"), w.HTML().add_class("blind-score")
         columns = [w.VBox(pair) for pair in zip(self.images, self.buttons, strict=True)]
@@ -46,7 +45,7 @@ class BlindTestWidget(LiveWidget):
         mark, colour = ("✓ right", "#00694B") if right else ("✗ no", "#B33A00")
         self.verdict.value = (
             f'<span style="color:{colour}">{mark}</span>: the {asked.real} one was real, '
-            f"the other was made by the decoder <b>{escape(asked.decoder)}</b>."
+            f"the other was made by the decoder <b>{html(asked.decoder)}</b>."
         )
         self.refresh()
 
@@ -58,7 +57,7 @@ class BlindTestWidget(LiveWidget):
             reveal(image, encoded)
         score = self.core.score
         cells = "".join(
-            f'<td style="padding-right:24px">{escape(name)}<br><b>{score.right.get(name, 0)} of '
+            f'<td style="padding-right:24px">{html(name)}<br><b>{score.right.get(name, 0)} of '
             f"{score.asked.get(name, 0)}</b></td>"
             for name in self.core.reconstructions
         )
