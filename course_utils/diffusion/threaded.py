@@ -9,6 +9,7 @@ from threading import Lock
 import torch
 from torch import Tensor
 
+from course_utils.arguments import whole
 from course_utils.diffusion.pipeline import TextToPicture
 
 
@@ -22,8 +23,7 @@ class ThreadedPipeline(TextToPicture):
     """
 
     def __init__(self, pipeline: TextToPicture, threads: int):
-        if threads < 1:
-            raise ValueError(f"threads: got {threads}; expected 1 or more")
+        threads = whole("threads", threads, 1, 1024)
         super().__init__(pipeline.vae, pipeline.clip, pipeline.denoiser, pipeline.path)
         self.threads = threads
         self._embed = lru_cache(maxsize=64)(super().embed)
