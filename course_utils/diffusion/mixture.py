@@ -135,7 +135,7 @@ class LabelledMixture:
         p(y | z)^(w − 1). Below w = 1, where that exceeds 1, draw of all and keep with p(y | z)^w.
         """
         n = whole("n", n, 1, MOST_DRAWS)
-        w = number("guidance_scale", checked_scale(guidance_scale))
+        w = number("guidance_scale", float(checked_scale(number("guidance_scale", guidance_scale))))
         if w < 0:  # p(y | z)^w has no bound, and rejection needs one
             raise ValueError(f"guidance_scale is {w}; expected 0 or more")
         self._checked_labels(y, 1)

@@ -33,7 +33,7 @@ def test_the_device_computes_and_is_strict():
 
 
 @pytest.mark.notebook
-@pytest.mark.parametrize("half", (NOTEBOOKS[:-2], NOTEBOOKS[-2:]), ids=("first", "last"))  # about equally long
+@pytest.mark.parametrize("half", [NOTEBOOKS[:6], NOTEBOOKS[6:]], ids=("first", "last"))  # about equally long
 def test_every_cell_runs_on_a_strict_device(half):
     done = run("-m", "tests.devices.run_notebook", *map(str, half))
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

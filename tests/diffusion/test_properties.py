@@ -43,12 +43,12 @@ def test_any_other_setting_is_refused_by_name(name, value):
     asked = {"prompt": "a bear", "n": 1, "guidance_scale": 1.0, "steps": 1, "seed": 0, name: value}
     if name in ("n", "steps") and isinstance(value, int) and value > 8:
         asked[name] = -value
+    refused = ""
     try:
         pictures = PIPELINE.generate(**asked)
     except ValueError as error:
-        assert name in str(error)
-    else:
-        assert bool(pictures.isfinite().all())
+        refused = str(error)
+    assert name in refused if refused else bool(pictures.isfinite().all())
 
 
 @QUICK

@@ -11,9 +11,10 @@ from typing import Any
 import ipywidgets as w
 
 from course_utils.lab.widgets import cells
+from course_utils.lab.widgets.drawing import themed
 from course_utils.lab.widgets.latest import Latest
 
-WRONG, QUIET = "var(--jp-error-color1, #b00020)", "var(--jp-ui-font-color2, #555)"
+WRONG, QUIET = themed("#D50000"), "var(--jp-ui-font-color2, #555)"
 
 
 class LiveWidget(w.VBox):
@@ -116,7 +117,8 @@ class LiveWidget(w.VBox):
             return
         if hasattr(self, "_worker"):  # a widget whose constructor raises is closed, too
             self._worker.close()
-        if hasattr(core := getattr(self, "core", None), "close"):  # a core with threads of its own
+        core: Any = getattr(self, "core", None)
+        if hasattr(core, "close"):  # one with threads of its own
             core.close()
         parts = list(_parts(self))
         super().close()

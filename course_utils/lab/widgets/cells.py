@@ -41,7 +41,7 @@ def made(widget: Closes) -> None:
 def _running() -> tuple[str, str] | None:
     """The cell that runs now, and a name for this run of it; None outside of a notebook's cell."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    asked = shell.get_parent() if hasattr(shell, "get_parent") else {}
+    asked: dict = getattr(shell, "get_parent", dict)()
     header = asked.get("header", {})
     if header.get("msg_type") != "execute_request":
         return None

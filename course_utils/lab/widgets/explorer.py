@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import ipywidgets as w
 from IPython.display import Image
@@ -86,7 +87,7 @@ class CFGExplorer(PictureRows):
         self._match_words()
         self.follow(self.prompt, self.w, self.negative, self.n, self.sampler, self.steps, self.seed)
         for name, widget in self.words.items():
-            widget.observe(self.listener(lambda change, name=name: self._word_picked(name, change["new"])), "value")
+            widget.observe(self.listener(partial(self._word_picked, name)), "value")
         self.say("loading …")
 
     @property
@@ -117,8 +118,10 @@ class CFGExplorer(PictureRows):
                 widget.value = values.get(name, "")
             self.words["accessory_colour"].disabled = values.get("accessory", "nothing") == "nothing"
 
-    def _word_picked(self, attribute: str, value: str) -> None:
-        values = {name: widget.value for name, widget in self.words.items() if widget.value} | {attribute: value}
+    def _word_picked(self, attribute: str, change: dict) -> None:
+        values = {name: widget.value for name, widget in self.words.items() if widget.value} | {
+            attribute: change["new"]
+        }
         if values.get("accessory", "") in ("", "nothing"):
             values.pop("accessory_colour", None)
         self.prompt.value = compose({name: v for name, v in values.items() if v})

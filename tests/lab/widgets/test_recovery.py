@@ -6,6 +6,7 @@ import threading
 import ipywidgets
 import pytest
 
+from course_utils.lab.widgets.base import WRONG
 from course_utils.lab.widgets.latest import Latest
 from tests.lab.widgets.test_base import SECONDS, Number, NumberRequest
 
@@ -63,7 +64,7 @@ def works(widget):
     asks(widget, 8)
     assert widget.shown == NumberRequest(8)
     assert widget.image.value == b"8"
-    assert "error-color" not in widget.status.value
+    assert WRONG not in widget.status.value
 
 
 @pytest.mark.parametrize("error", RAISES, ids=repr)
@@ -128,7 +129,7 @@ def test_a_request_that_cannot_be_read_is_said(widget, monkeypatch, error):
     with monkeypatch.context() as patch:
         patch.setattr(Number, "request", property(request))
         asks(widget, 7)
-        assert "error-color" in widget.status.value
+        assert WRONG in widget.status.value
         assert "text/plain" in widget._repr_mimebundle_(), "and the widget is shown"
     works(widget)
 
