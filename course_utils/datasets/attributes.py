@@ -8,6 +8,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
+from course_utils.arguments import short, whole
 from course_utils.datasets.seeds import hashed, uniform
 
 ATTRIBUTES: dict[str, tuple[str, ...]] = {
@@ -21,14 +22,16 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
 NAMES = tuple(ATTRIBUTES)
 SPLITS = ("train", "val", "test", "heldout")
 HELD_OUT_SHARE = 0.1
+MOST_ROWS = 10_000_000
 
 
 def check_attributes(attributes: Tensor) -> Tensor:
     """(N, 6) int64 rows, each value in range and a colour where, and only where, there is an accessory."""
     if not isinstance(attributes, Tensor) or attributes.ndim != 2 or attributes.shape[1] != len(NAMES):
-        raise ValueError(
-            f"attributes: expected a tensor of shape (N, 6), got {getattr(attributes, 'shape', attributes)}"
-        )
+        came = tuple(attributes.shape) if isinstance(attributes, Tensor) else short(attributes)
+        raise ValueError(f"attributes: expected a tensor of shape (N, 6), got {came}")
+    if attributes.is_floating_point() or attributes.dtype == torch.bool:
+        raise ValueError(f"attributes: expected whole numbers, got {attributes.dtype}")
     a = attributes.long()
     for column, name in enumerate(NAMES):
         low = -1 if name == "accessory_colour" else 0
@@ -54,8 +57,7 @@ def sample_attributes(n: int, split: str = "train", seed: int = 0) -> tuple[Tens
     """Draw n attribute rows (n, 6) and picture seeds (n,) of a split. Row i depends on (split, seed, i) alone."""
     if split not in SPLITS:
         raise ValueError(f"split: got {split!r}; expected one of {', '.join(SPLITS)}")
-    if not isinstance(n, int) or n < 0:
-        raise ValueError(f"n: got {n!r}; expected a whole number, 0 or more")
+    n, seed = whole("n", n, 0, MOST_ROWS), whole("seed", seed, -(2**60), 2**60)
     key = hashed(torch.tensor(seed * len(SPLITS) + SPLITS.index(split) + 1))
     seeds = hashed(key + torch.arange(n, dtype=torch.int64) & 0xFFFFFFFF)
     held = held_out_combinations()

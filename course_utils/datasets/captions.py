@@ -14,6 +14,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from course_utils.arguments import short, whole
+from course_utils.arguments import text as checked_text
 from course_utils.datasets.attributes import ATTRIBUTES, NAMES
 
 SYNONYMS: dict[str, dict[str, tuple[str, ...]]] = {
@@ -76,6 +78,7 @@ OMIT = {"fur": 0.12, "accessory": 0.12, "accessory_colour": 0.12, "background": 
 
 def describe(row: Tensor | Sequence[int]) -> dict[str, str]:
     """An attribute row (6,) in words; columns that hold -1 are left out."""
+    row = _checked(row)
     return {name: ATTRIBUTES[name][int(v)] for name, v in zip(NAMES, row, strict=True) if int(v) >= 0}
 
 
@@ -119,7 +122,10 @@ def caption(row: Tensor | Sequence[int], seed: int) -> str:
     The species is always named; each other attribute is left out now and then. A colour is never named
     without the accessory that has it.
     """
-    rng = random.Random(int(seed) * 1_000_003 + sum((int(v) + 2) * 7**i for i, v in enumerate(row)))
+    row = _checked(row)
+    rng = random.Random(
+        whole("seed", seed, -(2**63), 2**63) * 1_000_003 + sum((int(v) + 2) * 7**i for i, v in enumerate(row))
+    )
     attributes = {name: v for name, v in describe(row).items() if rng.random() >= OMIT.get(name, 0.0)}
     if "accessory" not in attributes:
         attributes.pop("accessory_colour", None)
@@ -129,6 +135,10 @@ def caption(row: Tensor | Sequence[int], seed: int) -> str:
 def full_caption(row: Tensor | Sequence[int]) -> str:
     """The plainest caption that names every attribute of the row."""
     a = describe(row)
+    if missing := [
+        name for name in NAMES if name not in a and (name != "accessory_colour" or a["accessory"] != "nothing")
+    ]:
+        raise ValueError(f"row: expected every attribute, got none for {', '.join(missing)}")
     worn = a["accessory"]
     wearing = (
         ", bare" if worn == "nothing" else f" with {'' if worn == 'glasses' else 'a '}{a['accessory_colour']} {worn}"
@@ -136,7 +146,21 @@ def full_caption(row: Tensor | Sequence[int]) -> str:
     return f"a {a['fur']} {a['species']}{wearing} on a {a['pattern']} {a['background']} background"
 
 
+def _checked(row: Tensor | Sequence[int]) -> list[int]:
+    """A row's six numbers, each within its attribute or -1, or a ValueError."""
+    try:
+        values = row.tolist() if isinstance(row, Tensor) else list(row)
+    except TypeError:
+        values = []
+    if not isinstance(values, list) or len(values) != len(NAMES):
+        raise ValueError(f"row: expected {len(NAMES)} numbers, one for each attribute, got {short(row)}")
+    sizes = (len(ATTRIBUTES[name]) for name in NAMES)
+    return [whole(f"row: {name}", v, -1, n - 1) for name, v, n in zip(NAMES, values, sizes, strict=True)]
+
+
 def _split(text: str) -> list[str]:
+    if not isinstance(text, str):
+        checked_text("text", text)
     return re.findall(r"[^\W_]+", text.lower())
 
 

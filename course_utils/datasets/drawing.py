@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from course_utils.arguments import short, whole
 from course_utils.datasets.attributes import check_attributes
 from course_utils.datasets.seeds import uniform
 
@@ -217,10 +218,23 @@ def _draw(a: Tensor, seeds: Tensor, fur_seeds: Tensor, size: int) -> Tensor:
 
 
 def _check_seeds(name: str, seeds: Tensor, n: int) -> Tensor:
-    seeds = torch.as_tensor(seeds, dtype=torch.int64)
+    try:
+        seeds = torch.as_tensor(seeds).cpu()
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        raise ValueError(f"{name}: got {short(seeds)}; expected whole numbers ({n},)") from None
+    if (seeds.is_floating_point() and seeds.numel()) or seeds.is_complex() or seeds.dtype == torch.bool:
+        raise ValueError(f"{name}: got {seeds.dtype}; expected whole numbers")
+    seeds = seeds.to(torch.int64)
     if seeds.shape != (n,):
         raise ValueError(f"{name}: got shape {tuple(seeds.shape)}; expected ({n},), one for each row of attributes")
     return seeds
+
+
+def check_size(size: int) -> int:
+    """One of `RESOLUTIONS`, or a ValueError."""
+    if whole("size", size, 1) not in RESOLUTIONS:
+        raise ValueError(f"size: got {size}; expected one of {RESOLUTIONS}")
+    return int(size)
 
 
 def render(attributes: Tensor, seeds: Tensor, size: int = 64, fur_seeds: Tensor | None = None) -> Tensor:
@@ -229,9 +243,8 @@ def render(attributes: Tensor, seeds: Tensor, size: int = 64, fur_seeds: Tensor 
     The same attributes and seed give the same plushie at every size (32, 64, 128 or 256). With `fur_seeds` (N,),
     the fur follows these and all else still follows `seeds`: the same plushie in other fur.
     """
-    if size not in RESOLUTIONS:
-        raise ValueError(f"size: got {size}; expected one of {RESOLUTIONS}")
-    a = check_attributes(attributes)
+    size = check_size(size)
+    a = check_attributes(attributes).cpu()
     seeds = _check_seeds("seeds", seeds, len(a))
     fur_seeds = seeds if fur_seeds is None else _check_seeds("fur_seeds", fur_seeds, len(a))
     # Chunks that fit the processor's cache are several times faster than one large batch.

@@ -13,6 +13,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from course_utils.arguments import whole
+
 NAMES = ("astronaut", "chelsea", "coffee", "rocket", "grass", "gravel", "brick")
 
 
@@ -36,7 +38,6 @@ def photo(name: str, size: int = 256) -> Tensor:
     if name not in NAMES:
         raise ValueError(f"name: got {name!r}; expected one of {', '.join(NAMES)}")
     square = _square(name)
-    if not isinstance(size, int) or not 8 <= size <= square.width:
-        raise ValueError(f"size: got {size!r}; expected a whole number from 8 to {square.width}, the size of {name}")
+    size = whole("size", size, 8, square.width)
     small = square.resize((size, size), Image.Resampling.LANCZOS)
     return torch.from_numpy(np.array(small)).permute(2, 0, 1).contiguous()

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from course_utils.datasets.attributes import sample_attributes
 from course_utils.datasets.captions import caption
-from course_utils.datasets.drawing import RESOLUTIONS, render
+from course_utils.datasets.drawing import check_size, render
 from course_utils.images import to_float
 
 
@@ -37,9 +37,7 @@ class Plushies(torch.utils.data.Dataset):
     """
 
     def __init__(self, n: int, split: str = "train", size: int = 64, seed: int = 0):
-        if size not in RESOLUTIONS:
-            raise ValueError(f"size: got {size}; expected one of {RESOLUTIONS}")
-        self.size = size
+        self.size = check_size(size)
         self.attributes, self.seeds = sample_attributes(n, split, seed)
 
     def __len__(self) -> int:

@@ -23,7 +23,7 @@ def classifier_gradient(classifier: Callable[[Tensor, Tensor], Tensor], y: Tenso
     Works wherever the caller is, under `no_grad` and in inference mode too. The sum over the batch has each
     latent's own gradient only if the classifier keeps latents apart: no BatchNorm in training mode.
     """
-    if not isinstance(y, Tensor) or y.ndim != 1 or y.is_floating_point() or y.dtype == torch.bool:
+    if not isinstance(y, Tensor) or y.ndim != 1 or not len(y) or y.is_floating_point() or y.dtype == torch.bool:
         raise ValueError(f"y is {y!r}; expected a tensor (B,) of classes, whole numbers")
 
     def gradient(z: Tensor, t: Tensor) -> Tensor:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from course_utils.arguments import short
+
 
 def slerp(a: Tensor, b: Tensor, share: float | Tensor) -> Tensor:
     """Unit vectors (B, D) or (1, D) each → the unit vectors `share` of the way from a to b (Shoemake 1985).
@@ -17,9 +19,13 @@ def slerp(a: Tensor, b: Tensor, share: float | Tensor) -> Tensor:
             raise ValueError(f"{name}: expected unit vectors (B, D), got {tuple(getattr(x, 'shape', ()))}")
         if not torch.allclose(x.norm(dim=1), torch.ones((), dtype=x.dtype, device=x.device), atol=1e-3):
             raise ValueError(f"{name}: expected unit vectors, got lengths {x.norm(dim=1).tolist()}")
-    s = torch.as_tensor(share).to(a)
-    if s.ndim > 1 or not bool(((s >= 0) & (s <= 1)).all()):
-        raise ValueError(f"share is {share}; expected a number from 0 (a) to 1 (b), or (B,) of them")
+    try:
+        s = torch.as_tensor(share)
+        s = torch.tensor(torch.nan) if s.is_complex() or s.dtype == torch.bool else s.to(a)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        s = torch.tensor(torch.nan)
+    if s.ndim > 1 or not s.numel() or not bool(((s >= 0) & (s <= 1)).all()):
+        raise ValueError(f"share is {short(share)}; expected a number from 0 (a) to 1 (b), or (B,) of them")
     if a.shape[1] != b.shape[1]:
         raise ValueError(f"b has {b.shape[1]} numbers a vector; expected {a.shape[1]}, as many as a")
     s = s[:, None] if s.ndim else s

@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from course_utils.arguments import short
 from course_utils.diffusion.paths import over
 
 
@@ -37,9 +38,13 @@ class ClassifierFreeGuidance:
         guidance_scale: float | Tensor,
         negative: Tensor | None = None,
     ):
-        if cond.ndim != 2:
-            raise ValueError(f"cond has shape {tuple(cond.shape)}; expected (B, D)")
         uncond = denoiser.null[None] if negative is None else negative
+        for name, x in (("cond", cond), ("negative", uncond)):
+            if not isinstance(x, Tensor) or x.ndim != 2 or not x.is_floating_point():
+                came = f"{x.dtype} {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
+                raise ValueError(f"{name} is {came}; expected floats (B, D)")
+            if x.device != denoiser.null.device:
+                raise ValueError(f"{name} is on {x.device}; expected the denoiser's device, {denoiser.null.device}")
         if uncond.shape not in (cond.shape, (1, cond.shape[1])):
             expected = f"{tuple(cond.shape)} or (1, {cond.shape[1]})"
             raise ValueError(f"negative has shape {tuple(uncond.shape)}; expected {expected}")
@@ -78,12 +83,17 @@ def checked_scale(guidance_scale: float | Sequence[float] | Tensor, batch: int |
     A batch of None allows any (B,). Far beyond the largest scale that draws anything, latents overflow.
     """
     try:
-        w = torch.as_tensor(guidance_scale, dtype=torch.float32)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"guidance_scale is {guidance_scale!r}; expected a number") from error
+        w = torch.as_tensor(guidance_scale)
+        if w.dtype == torch.bool or w.is_complex():
+            raise TypeError(w.dtype)
+        w = w.float()
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise ValueError(f"guidance_scale is {short(guidance_scale)}; expected a number") from error
     if w.ndim > 1 or (w.ndim == 1 and batch is not None and len(w) != batch):
         expected = "(B,)" if batch is None else f"({batch},)"
         raise ValueError(f"guidance_scale has shape {tuple(w.shape)}; expected a number or {expected}")
     if not bool((w.abs() <= LARGEST).all()):  # NaN is not, either
-        raise ValueError(f"guidance_scale is {guidance_scale}; expected −{LARGEST:g} to {LARGEST:g} (0: unconditional)")
+        raise ValueError(
+            f"guidance_scale is {short(guidance_scale)}; expected −{LARGEST:g} to {LARGEST:g} (0: unconditional)"
+        )
     return w

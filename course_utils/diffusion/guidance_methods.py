@@ -7,12 +7,12 @@ says what it works on. w = 1 is always the conditional answer unless the docstri
 
 from __future__ import annotations
 
-import math
 from functools import partial
 
 import torch
 from torch import Tensor
 
+from course_utils.arguments import number, short
 from course_utils.diffusion.guidance import ClassifierFreeGuidance, Guidance
 from course_utils.diffusion.paths import Path, over
 
@@ -26,7 +26,8 @@ class LimitedInterval(ClassifierFreeGuidance):
 
     def __init__(self, denoiser, cond, guidance_scale, negative=None, *, low: float = 0.2, high: float = 0.8):
         super().__init__(denoiser, cond, guidance_scale, negative)
-        if not 0 <= low < high <= 1:
+        low, high = number("low", low, 0, 1), number("high", high, 0, 1)
+        if not low < high:
             raise ValueError(f"interval from low {low} to high {high}; expected 0 <= low < high <= 1")
         self.low, self.high = low, high
 
@@ -52,7 +53,7 @@ class Rescale(ClassifierFreeGuidance):
 
     def __init__(self, denoiser, cond, guidance_scale, negative=None, *, phi: float = 0.7):
         super().__init__(denoiser, cond, guidance_scale, negative)
-        self.phi = _checked_share("phi", phi)
+        self.phi = number("phi", phi, 0, 1)
 
     def guide(self, uncond: Tensor, cond: Tensor, z: Tensor, t: Tensor) -> Tensor:
         guided, dims = self.combine(uncond, cond), _elements(z)
@@ -79,10 +80,8 @@ class DynamicThreshold(ClassifierFreeGuidance):
         limit: float = 3.0,
     ):
         super().__init__(denoiser, cond, guidance_scale, negative)
-        self.path, self.quantile = path, _checked_share("quantile", quantile)
-        if not (math.isfinite(limit) and limit > 0):
-            raise ValueError(f"limit is {limit}; expected a finite number above 0")
-        self.limit = limit
+        self.path, self.quantile = path, number("quantile", quantile, 0, 1)
+        self.limit = _above_0("limit", limit)
 
     def guide(self, uncond: Tensor, cond: Tensor, z: Tensor, t: Tensor) -> Tensor:
         z0 = self.path.from_velocity(self.combine(uncond, cond), z, t).z0
@@ -105,8 +104,8 @@ class CFGPlusPlus(ClassifierFreeGuidance):
 
     def __init__(self, denoiser, cond, guidance_scale, negative=None, *, path: Path, times: Tensor):
         super().__init__(denoiser, cond, guidance_scale, negative)
-        if times.ndim != 1 or len(times) < 2 or not bool((times.diff() < 0).all()):
-            raise ValueError(f"times is {times.tolist()}; expected a falling grid of 2 times or more")
+        if not isinstance(times, Tensor) or times.ndim != 1 or len(times) < 2 or not bool((times.diff() < 0).all()):
+            raise ValueError(f"times is {short(times)}; expected a falling grid of 2 times or more")
         self.path, self.times = path, times
 
     def guide(self, uncond: Tensor, cond: Tensor, z: Tensor, t: Tensor) -> Tensor:
@@ -145,11 +144,11 @@ class APG(ClassifierFreeGuidance):
         radius: float | None = 2.5,
     ):
         super().__init__(denoiser, cond, guidance_scale, negative)
-        if radius is not None and not (math.isfinite(radius) and radius > 0):
-            raise ValueError(f"radius is {radius}; expected a finite length above 0, or None")
-        if not -1 < momentum < 1:
+        if radius is not None:
+            radius = _above_0("radius", radius)
+        if abs(momentum := number("momentum", momentum, -1, 1)) == 1:
             raise ValueError(f"momentum is {momentum}; expected a number between -1 and 1")
-        self.path, self.eta, self.momentum, self.radius = path, _checked_share("eta", eta), momentum, radius
+        self.path, self.eta, self.momentum, self.radius = path, number("eta", eta, 0, 1), momentum, radius
         self._before: tuple[Tensor, Tensor] | None = None  # (t, Δ) of the last call
 
     def guide(self, uncond: Tensor, cond: Tensor, z: Tensor, t: Tensor) -> Tensor:
@@ -177,7 +176,7 @@ class CFGZeroStar(ClassifierFreeGuidance):
 
     def __init__(self, denoiser, cond, guidance_scale, negative=None, *, still: float = 0.04):
         super().__init__(denoiser, cond, guidance_scale, negative)
-        self.still = _checked_share("still", still)
+        self.still = number("still", still, 0, 1)
 
     def guide(self, uncond: Tensor, cond: Tensor, z: Tensor, t: Tensor) -> Tensor:
         dims = _elements(z)
@@ -227,7 +226,7 @@ def _elements(z: Tensor) -> tuple[int, ...]:
     return tuple(range(1, z.ndim))
 
 
-def _checked_share(name: str, value: float) -> float:
-    if not 0 <= value <= 1:
-        raise ValueError(f"{name} is {value}; expected a number from 0 to 1")
-    return value
+def _above_0(name: str, value: float) -> float:
+    if not number(name, value, 0):
+        raise ValueError(f"{name} is {value}; expected a finite number above 0")
+    return float(value)

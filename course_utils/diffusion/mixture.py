@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from numbers import Integral
 
 import torch
 from torch import Tensor
 
+from course_utils.arguments import number, whole
 from course_utils.diffusion.guidance import checked_scale
 from course_utils.diffusion.paths import Path, Prediction, over
 from course_utils.diffusion.samplers import Model
+
+MOST_DRAWS = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,7 @@ class LabelledMixture:
 
         Karras et al. 2024 (autoguidance), §3: a model of less capacity or training spreads its density wider.
         """
-        if not (math.isfinite(by) and by >= 0):
-            raise ValueError(f"by is {by}; expected a finite standard deviation, 0 or more")
+        by = number("by", by, 0)
         wider = self.covariances + by**2 * torch.eye(self.means.shape[1], dtype=torch.float64)
         return LabelledMixture(self.means, wider, self.weights, self.labels, self.path)
 
@@ -120,7 +121,7 @@ class LabelledMixture:
 
     def sample(self, n: int, y: int | None = None, generator: torch.Generator | None = None) -> Tensor:
         """n draws of z0 (n, D) float32, of the whole mixture or of class y."""
-        _checked_count(n)
+        n = whole("n", n, 1, MOST_DRAWS)
         allowed = self._allowed(self._checked_labels(y, 1))[0]
         k = torch.multinomial(self.weights * allowed, n, replacement=True, generator=generator)
         noise = torch.randn(n, self.means.shape[1], dtype=torch.float64, generator=generator)
@@ -133,8 +134,8 @@ class LabelledMixture:
         It is proportional to p(z | y) p(y | z)^(w − 1): draw of class y, keep with probability
         p(y | z)^(w − 1). Below w = 1, where that exceeds 1, draw of all and keep with p(y | z)^w.
         """
-        _checked_count(n)
-        w = float(checked_scale(float(guidance_scale)))
+        n = whole("n", n, 1, MOST_DRAWS)
+        w = number("guidance_scale", float(checked_scale(number("guidance_scale", guidance_scale))))
         if w < 0:  # p(y | z)^w has no bound, and rejection needs one
             raise ValueError(f"guidance_scale is {w}; expected 0 or more")
         self._checked_labels(y, 1)
@@ -151,8 +152,8 @@ class LabelledMixture:
 
     def _parts(self, z: Tensor, t: Tensor, y: Tensor) -> _Parts:
         """Each component at z (B, D), t (B,) or (); those that y (B,) rules out have log weight −∞."""
-        if z.ndim != 2 or z.shape[1] != self.means.shape[1]:
-            raise ValueError(f"z has shape {tuple(z.shape)}; expected (B, {self.means.shape[1]})")
+        if not isinstance(z, Tensor) or z.ndim != 2 or z.shape[1] != self.means.shape[1]:
+            raise ValueError(f"z has shape {tuple(getattr(z, 'shape', ()))}; expected (B, {self.means.shape[1]})")
         t = torch.as_tensor(t).cpu().double()
         if t.shape not in ((), (len(z),)):
             raise ValueError(f"t has shape {tuple(t.shape)}; expected () or ({len(z)},)")
@@ -209,8 +210,3 @@ def three_petals(path: Path) -> LabelledMixture:
     across = torch.stack([-out[:, 1], out[:, 0]], 1)
     covariances = 0.45**2 * out[:, :, None] * out[:, None] + 0.18**2 * across[:, :, None] * across[:, None]
     return LabelledMixture(0.8 * out, covariances, torch.ones(6), torch.tensor([0, 1, 2, 0, 1, 2]), path)
-
-
-def _checked_count(n: int) -> None:
-    if not isinstance(n, Integral) or isinstance(n, bool) or n < 1:
-        raise ValueError(f"n is {n!r}; expected a whole number, 1 or more")

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from course_utils.arguments import number
+
 
 class Path:
     """z_t = α(t) z0 + σ(t) eps. A subclass gives α, σ and their derivatives; all else follows from them.
@@ -157,6 +159,7 @@ class VariancePreserving(Path):
     """
 
     def __init__(self, beta_min: float = 0.1, beta_max: float = 20.0):
+        beta_min, beta_max = number("beta_min", beta_min), number("beta_max", beta_max)
         if not 0 < beta_min <= beta_max:
             raise ValueError(f"beta_min {beta_min} and beta_max {beta_max}: expected 0 < beta_min <= beta_max")
         self.beta_min, self.beta_max = beta_min, beta_max

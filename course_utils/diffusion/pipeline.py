@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from numbers import Integral
 
 import torch
 from torch import Tensor, nn
 
+from course_utils.arguments import short, text, whole
 from course_utils.diffusion.conditions import slerp
 from course_utils.diffusion.guidance import ClassifierFreeGuidance, Guidance, checked_scale
 from course_utils.diffusion.paths import Path, Prediction
@@ -44,7 +44,7 @@ class TextToPicture:
 
     def embed(self, prompt: str) -> Tensor:
         """The condition of a prompt, (1, D): CLIP's embedding, or the null condition for ''."""
-        _checked_text("prompt", prompt)
+        text("prompt", prompt)
         with torch.inference_mode():
             embedding = self.clip.encode_text([prompt]) if prompt.strip() else self.denoiser.null[None]
         return embedding.detach().to(self.device).clone()
@@ -62,13 +62,13 @@ class TextToPicture:
         share: how much of the mixture is the picture's, from 0 to 1, along the sphere; it counts only where
         there are both. Neither is the null condition.
         """
-        text = self.embed(prompt)
+        words = self.embed(prompt)
         if picture is None:
-            return text
+            return words
         seen = self.embed_picture(picture)
         if len(seen) != 1:
             raise ValueError(f"picture holds {len(seen)} pictures; expected 1")
-        return slerp(text, seen, share) if prompt.strip() else seen
+        return slerp(words, seen, share) if prompt.strip() else seen
 
     def noise(self, n: int, seed: int) -> Tensor:
         """The start of n pictures, (n, C, h, w) ~ N(0, 1). Picture i's depends on seed and i alone."""
@@ -128,12 +128,12 @@ class TextToPicture:
         Row k is what `generate(prompt, n, scales[k], ...)` gives, up to rounding.
         """
         if not isinstance(scales, Sequence | Tensor) or len(scales) == 0:
-            raise ValueError(f"scales is {scales!r}; expected a list of guidance scales, 1 or more")
+            raise ValueError(f"scales is {short(scales)}; expected a list of guidance scales, 1 or more")
         how, rows = self._settings(steps, sampler, negative), len(scales)
         if isinstance(prompt, Tensor):
             cond = self._conditions(prompt, 1).expand(_checked_count(n), -1)
         else:
-            cond = self._conditions(_checked_text("prompt", prompt), _checked_count(n))
+            cond = self._conditions(text("prompt", prompt), _checked_count(n))
         w = checked_scale(scales, rows).repeat_interleave(n)
         noise = self.noise(n, seed).repeat(rows, 1, 1, 1)
         generators = [g for _ in range(rows) for g in _generators(n, seed, later=True)]
@@ -144,10 +144,10 @@ class TextToPicture:
 
     def _settings(self, steps: int, sampler: str, negative: str) -> dict:
         """What `_run` takes by name, checked before anything is computed."""
-        if sampler not in SAMPLERS:
-            raise ValueError(f"sampler is {sampler!r}; expected one of {', '.join(SAMPLERS)}")
+        if not isinstance(sampler, str) or sampler not in SAMPLERS:
+            raise ValueError(f"sampler is {short(sampler)}; expected one of {', '.join(SAMPLERS)}")
         away = None
-        if _checked_text("negative", negative).strip():
+        if text("negative", negative).strip():
             try:
                 away = self.embed(negative)
             except ValueError as error:
@@ -158,8 +158,8 @@ class TextToPicture:
         """A condition for each picture, (n, D): of texts, each embedded once, or as they were given."""
         if not isinstance(prompt, Tensor):
             prompts = _one_for_each(prompt, n)
-            embeddings = {text: self.embed(text) for text in set(prompts)}
-            return torch.cat([embeddings[text] for text in prompts])
+            embeddings = {said: self.embed(said) for said in set(prompts)}
+            return torch.cat([embeddings[said] for said in prompts])
         width = len(self.denoiser.null)
         if prompt.ndim != 2 or not len(prompt) or prompt.shape[1] != width or not prompt.is_floating_point():
             raise ValueError(f"prompt: expected conditions (n, {width}), got {tuple(prompt.shape)}")
@@ -204,10 +204,9 @@ class TextToPicture:
 def _generators(n: int, seed: int, later: bool = False) -> list[torch.Generator]:
     """A generator for each of n pictures, for its start or, `later`, for the noise that its sampler adds."""
     _checked_count(n)
-    if not isinstance(seed, Integral) or isinstance(seed, bool):
-        raise ValueError(f"seed is {seed!r}; expected a whole number")
+    seed = whole("seed", seed, -(2**63), 2**63)
     # Neighbouring seeds share no generator as long as n is below a million.
-    first = 2_000_003 * int(seed) + 1_000_000 * later
+    first = 2_000_003 * seed + 1_000_000 * later
     return [torch.Generator().manual_seed((first + i) % 2**63) for i in range(n)]
 
 
@@ -216,19 +215,11 @@ def _one_for_each(prompt: str | Sequence[str], n: int | None) -> list[str]:
     if isinstance(prompt, str):
         return [prompt] * (4 if n is None else _checked_count(n))
     if not isinstance(prompt, list | tuple) or not prompt:
-        raise ValueError(f"prompt is {prompt!r}; expected a string or a list of strings, 1 or more")
+        raise ValueError(f"prompt is {short(prompt)}; expected a string or a list of strings, 1 or more")
     if n is not None and n != len(prompt):
         raise ValueError(f"n is {n}; expected {len(prompt)}, one picture for each prompt of the list")
-    return [_checked_text("prompt", text) for text in prompt]
+    return [text(f"prompt[{i}]", said) for i, said in enumerate(prompt)]
 
 
 def _checked_count(n: int) -> int:
-    if not isinstance(n, Integral) or isinstance(n, bool) or not 1 <= n <= MOST_PICTURES:
-        raise ValueError(f"n is {n!r}; expected a whole number from 1 to {MOST_PICTURES:,}")
-    return int(n)
-
-
-def _checked_text(name: str, text: str) -> str:
-    if not isinstance(text, str):
-        raise ValueError(f"{name} is {text!r} ({type(text).__name__}); expected a string")
-    return text
+    return whole("n", n, 1, MOST_PICTURES)

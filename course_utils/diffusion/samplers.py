@@ -14,22 +14,22 @@ All have the form `sampler(model, z, times, generator=None, callback=None)`:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from numbers import Integral
 
 import torch
 from torch import Tensor
 
+from course_utils.arguments import number, whole
 from course_utils.diffusion.paths import Prediction
 
 Model = Callable[[Tensor, Tensor], Prediction]
 Callback = Callable[[int, Tensor, Prediction], object]
+MOST_STEPS = 100_000
 Generators = torch.Generator | Sequence[torch.Generator] | None
 
 
 def time_grid(steps: int) -> Tensor:
     """Times (steps + 1,), evenly from 1 (noise) to 0 (data)."""
-    if not isinstance(steps, Integral) or isinstance(steps, bool) or steps < 1:
-        raise ValueError(f"steps is {steps!r}; expected a whole number, 1 or more")
+    steps = whole("steps", steps, 1, MOST_STEPS)
     return torch.arange(steps, -1, -1, dtype=torch.float64).div(steps).float()
 
 
@@ -78,8 +78,7 @@ def ddim(
     eta = 1 is DDPM: std = eta · the posterior's standard deviation (eq. 16). On the rectified flow with
     eta = 0 this is Euler's step.
     """
-    if not 0 <= eta <= 1:
-        raise ValueError(f"eta is {eta}; expected 0 (deterministic) to 1 (DDPM)")
+    eta = number("eta", eta, 0, 1)  # deterministic to DDPM
     for i, t, s in step_pairs(times, z):
         prediction = model(z, t.expand(len(z)))
         path, z0 = prediction.path, prediction.z0
@@ -124,8 +123,12 @@ def noise_like(z: Tensor, generator: Generators) -> Tensor:
 
 def step_pairs(times: Tensor, z: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
     """(step, t, s) with t > s neighbours in `times`, () tensors in the dtype and on the device of z."""
-    if times.ndim != 1 or len(times) < 2:
-        raise ValueError(f"times has shape {tuple(times.shape)}; expected (steps + 1,) with 1 step or more")
+    if not isinstance(z, Tensor) or not z.ndim or not z.is_floating_point():
+        came = f"{z.dtype} {tuple(z.shape)}" if isinstance(z, Tensor) else type(z).__name__
+        raise ValueError(f"z is {came}; expected latents (B, ...) of floats")
+    if not isinstance(times, Tensor) or times.ndim != 1 or len(times) < 2 or not times.is_floating_point():
+        came = f"{times.dtype} {tuple(times.shape)}" if isinstance(times, Tensor) else type(times).__name__
+        raise ValueError(f"times is {came}; expected floats (steps + 1,) with 1 step or more, see time_grid")
     if not (times.diff() < 0).all() or times[0] > 1 or times[-1] < 0:
         raise ValueError(f"times is {times.tolist()}; expected to fall from at most 1 to at least 0")
     times = times.to(z)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from threading import Lock
 
 import torch
 from torch import Tensor
 
+from course_utils.arguments import whole
 from course_utils.diffusion.pipeline import TextToPicture
 
 
@@ -21,13 +23,19 @@ class ThreadedPipeline(TextToPicture):
     """
 
     def __init__(self, pipeline: TextToPicture, threads: int):
-        if threads < 1:
-            raise ValueError(f"threads: got {threads}; expected 1 or more")
+        threads = whole("threads", threads, 1, 1024)
         super().__init__(pipeline.vae, pipeline.clip, pipeline.denoiser, pipeline.path)
         self.threads = threads
         self._embed = lru_cache(maxsize=64)(super().embed)
-        # In a thread of the pool, a layer is the work of that thread alone.
-        self._pool = ThreadPoolExecutor(threads, "pictures", initializer=torch.set_num_threads, initargs=(1,))
+        self._pool: ThreadPoolExecutor | None = None
+        self._pool_lock = Lock()
+
+    def close(self) -> None:
+        """End the threads, after what they are at. Whoever asks for pictures later gets new ones."""
+        with self._pool_lock:
+            if self._pool is not None:
+                self._pool.shutdown(wait=False)
+            self._pool = None
 
     def embed(self, prompt: str) -> Tensor:
         """The condition of a prompt, (1, D), as the pipeline's. One tensor for all who ask: not to be written to."""
@@ -45,7 +53,14 @@ class ThreadedPipeline(TextToPicture):
             return super(ThreadedPipeline, self)._run(cond[index], noise[index], chosen, w, **how)
 
         shares = [part.tolist() for part in torch.arange(len(cond)).tensor_split(self.threads) if len(part)]
-        drawn = list(self._pool.map(share, shares))
+        with self._pool_lock:
+            if self._pool is None:
+                # In a thread of the pool, a layer is the work of that thread alone.
+                self._pool = ThreadPoolExecutor(
+                    self.threads, "pictures", initializer=torch.set_num_threads, initargs=(1,)
+                )
+            parts = self._pool.map(share, shares)  # all are handed over here
+        drawn = list(parts)
         pictures = [part for part in drawn if part is not None]
         return torch.cat(pictures) if len(pictures) == len(drawn) else None
 

@@ -13,6 +13,9 @@ from collections.abc import Iterable
 import regex
 import torch
 
+from course_utils.arguments import short, whole
+from course_utils.arguments import text as checked_text
+
 PAD, START, END = SPECIALS = ("<pad>", "<start>", "<end>")
 
 # GPT-2's pre-tokenisation. Merges never cross these pieces: an English contraction; letters, digits or
@@ -107,9 +110,10 @@ class Tokenizer:
     """
 
     def __init__(self, merges: Iterable[tuple[str, str]], context_length: int = 24):
-        if context_length < 2:
-            raise ValueError(f"context_length is {context_length}; expected at least 2: <start> and <end>")
+        context_length = whole("context_length", context_length, 2, 1_000_000)  # with <start> and <end>
         self.merges = [tuple(merge) for merge in merges]
+        if bad := [m for m in self.merges if len(m) != 2 or not all(isinstance(half, str) for half in m)]:
+            raise ValueError(f"merges holds {short(bad[0])}; expected pairs of strings")
         self.context_length = context_length
         joined = ["".join(merge) for merge in self.merges]
         self.symbols = [*SPECIALS, *ALPHABET, *joined]  # id -> symbol
@@ -125,8 +129,7 @@ class Tokenizer:
     def train(cls, corpus: Iterable[str], vocab_size: int, context_length: int = 24) -> Tokenizer:
         """Learn merges from texts, `normalise`d as prompts are. A small corpus may yield fewer symbols."""
         smallest = len(SPECIALS) + len(ALPHABET)
-        if vocab_size < smallest:
-            raise ValueError(f"vocab_size is {vocab_size}; expected {smallest} or more: 3 specials, 256 bytes")
+        vocab_size = whole("vocab_size", vocab_size, smallest)
         counts = Counter(piece for text in corpus for piece in pieces(normalise(text)))
         return cls(learn_merges(counts, vocab_size), context_length)
 
@@ -137,12 +140,12 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """The ids of `text` as it stands: no specials, no lower-casing, nothing lost."""
-        return [i for piece in PIECES.findall(_checked(text)) for i in self._encode_piece(piece)]
+        return [i for piece in PIECES.findall(checked_text("text", text)) for i in self._encode_piece(piece)]
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of `ids`, without the specials. Bytes that are no UTF-8 (half a letter) show as U+FFFD."""
-        ids = [int(i) for i in ids]
-        if outside := [i for i in ids if not 0 <= i < self.vocab_size]:
+        ids = [whole("ids", i.item() if hasattr(i, "item") else i, 0) for i in ids]
+        if outside := [i for i in ids if i >= self.vocab_size]:
             raise ValueError(f"ids holds {outside[0]}; expected 0 to {self.vocab_size - 1}")
         chars = "".join(self.symbols[i] for i in ids if i >= len(SPECIALS))
         return bytes(CHAR_TO_BYTE[char] for char in chars).decode(errors="replace")
@@ -156,13 +159,19 @@ class Tokenizer:
 
         ValueError if a prompt is too long: cutting it would drop words silently.
         """
+        if not isinstance(texts, Iterable):
+            raise ValueError(f"texts is {short(texts)}; expected a string or a list of strings")
         texts = [texts] if isinstance(texts, str) else list(texts)
         room = self.context_length - 2
         rows = []
         for text in texts:
-            ids = self.encode(normalise(_checked(text)))
+            said = normalise(checked_text("text", text))
+            # Cutting takes the square of a word's length: what cannot fit in any case is not cut at all.
+            fewest = -(-len(said.encode()) // max(map(len, self.symbols)))
+            ids = self.encode(said) if fewest <= room else range(fewest)
             if len(ids) > room:
-                raise ValueError(f"prompt {_short(text)!r} is too long: {len(ids)} tokens, and {room} fit")
+                least = "" if fewest <= room else "at least "
+                raise ValueError(f"prompt {_short(text)!r} is too long: {least}{len(ids)} tokens, and {room} fit")
             rows.append([self.start_id, *ids, self.end_id] + [self.pad_id] * (room - len(ids)))
         return torch.tensor(rows, dtype=torch.int64).reshape(len(rows), self.context_length)
 
@@ -173,6 +182,8 @@ class Tokenizer:
     @classmethod
     def from_dict(cls, saved: dict) -> Tokenizer:
         """The tokenizer that `to_dict` described."""
+        if not isinstance(saved, dict):
+            raise ValueError(f"saved tokenizer is {short(saved)}; expected a dict with merges and context_length")
         if missing := {"merges", "context_length"} - set(saved):
             raise ValueError(f"saved tokenizer lacks {', '.join(sorted(missing))}; it has {sorted(saved)}")
         return cls(saved["merges"], saved["context_length"])
@@ -189,12 +200,6 @@ class Tokenizer:
                 word = _join(word, best, "".join(best))
             self._cache[piece] = [self._ids[symbol] for symbol in word]
         return self._cache[piece]
-
-
-def _checked(text: str) -> str:
-    if not isinstance(text, str):
-        raise ValueError(f"text is {text!r} ({type(text).__name__}); expected a string")
-    return text
 
 
 def _short(text: str) -> str:

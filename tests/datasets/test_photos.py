@@ -35,8 +35,8 @@ def test_smaller_pictures_keep_the_mean():
 
 @pytest.mark.parametrize(("name", "size", "says"), [
     ("mona_lisa", 64, "name: got 'mona_lisa'; expected one of astronaut"),
-    ("chelsea", 4, "size: got 4; expected a whole number from 8 to 300"),
-    ("chelsea", 1000, "from 8 to 300, the size of chelsea"),
+    ("chelsea", 4, "size is 4; expected a whole number from 8 to 300"),
+    ("chelsea", 1000, "size is 1000; expected a whole number from 8 to 300"),
 ])  # fmt: skip
 def test_bad_arguments(name, size, says):
     with pytest.raises(ValueError, match=says):

@@ -136,7 +136,7 @@ def test_bytes_and_floats_round_trip():
             r"fur_seeds: got shape \(2,\)",
         ),
         (lambda: sample_attributes(3, "training"), "split: got 'training'"),
-        (lambda: sample_attributes(-1), "n: got -1"),
+        (lambda: sample_attributes(-1), "n is -1"),
         (lambda: Plushies(3, size=63), "size: got 63"),
     ],
 )

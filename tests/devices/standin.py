@@ -7,10 +7,12 @@ the device is an error, and so is anything in float64. Code that runs here moves
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
-from torch.utils._pytree import tree_leaves, tree_map
 
 NAME = "standin"
+CPU = torch.device("cpu")
 
 
 class OnDevice(torch.Tensor):
@@ -53,33 +55,65 @@ class OnDevice(torch.Tensor):
 MOVES = ("aten::_to_copy", "aten::copy_", "aten::_copy_from", "aten::_copy_from_and_resize")
 
 
+@cache
+def _mixes(operation) -> bool:
+    """Whether an operation may take tensors from both sides: it moves them, or takes an index from the CPU."""
+    name = operation.name().split(".")[0]
+    return name in MOVES or name.startswith("aten::index")
+
+
+class _Unwrapping:
+    """Takes wrappers off arguments, and remembers what it saw. Torch's own trees would take most of the time."""
+
+    __slots__ = ("goal", "strangers", "wrapper_of")
+
+    def __init__(self):
+        self.wrapper_of: dict[int, OnDevice] = {}
+        self.strangers: list[tuple[int, ...]] = []
+        self.goal: torch.device | None = None
+
+    def __call__(self, x):
+        if isinstance(x, OnDevice):
+            self.wrapper_of[id(x.inside)] = x
+            return x.inside
+        if isinstance(x, torch.Tensor):
+            if x.ndim:
+                self.strangers.append(tuple(x.shape))
+        elif isinstance(x, list | tuple):
+            return type(x)([self(one) for one in x])
+        elif isinstance(x, torch.device):
+            self.goal = self.goal or x
+            return CPU
+        return x
+
+
 def _on_cpu(operation, *args, **kwargs):
     """Any operation on the device, done by the CPU's kernel on what the wrappers hold."""
-    tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)]
-    ours = [x for x in tensors if isinstance(x, OnDevice)]
-    strangers = [x for x in tensors if not isinstance(x, OnDevice) and x.ndim > 0]
-    name = operation.name().split(".")[0]
-    if ours and strangers and name not in MOVES and not name.startswith("aten::index"):
-        shapes = [tuple(x.shape) for x in strangers]
+    unwrap = _Unwrapping()
+    args = [unwrap(x) for x in args]
+    kwargs = {name: unwrap(x) for name, x in kwargs.items()}
+    ours = unwrap.wrapper_of
+    if ours and unwrap.strangers and not _mixes(operation):
+        name, shapes = operation.name(), unwrap.strangers
         raise RuntimeError(f"{name}: expected all tensors on one device, got {shapes} on the CPU beside {NAME}'s")
-    goals = [x for x in (*args, *kwargs.values()) if isinstance(x, torch.device)]
-    stays = goals[0].type == NAME if goals else bool(ours)
-    wrapper_of = {id(x.inside): x for x in ours}
+    stays = unwrap.goal.type == NAME if unwrap.goal else bool(ours)
 
-    def unwrap(x):
-        if isinstance(x, torch.device):
-            return torch.device("cpu")
-        return x.inside if isinstance(x, OnDevice) else x
+    def compute():
+        result = operation(*args, **kwargs)
+        return _wrapped(result, ours) if stays else result
 
-    def wrap(x):
-        if not isinstance(x, torch.Tensor) or not stays:
-            return x
+    if torch.is_inference_mode_enabled():
+        # Tensors made in inference mode would not let themselves be viewed through a wrapper.
+        with torch.inference_mode(False), torch.no_grad():
+            return compute()
+    return compute()
+
+
+def _wrapped(x, wrapper_of: dict[int, OnDevice]):
+    if isinstance(x, torch.Tensor):
         found = wrapper_of.get(id(x))  # what an operation in place returns is what it was given
         return OnDevice(x) if found is None else found
-
-    # Tensors made in inference mode would not let themselves be viewed through a wrapper.
-    with torch.inference_mode(False), torch.no_grad():
-        return tree_map(wrap, operation(*tree_map(unwrap, args), **tree_map(unwrap, kwargs)))
+    return type(x)([_wrapped(one, wrapper_of) for one in x]) if isinstance(x, list | tuple) else x
 
 
 # Torch makes the first five of an empty tensor that is resized afterwards, which a wrapper would not see. The last

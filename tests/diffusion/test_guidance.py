@@ -116,7 +116,7 @@ def test_bad_scales_are_refused(w):
 
 
 def test_bad_shapes_are_refused():
-    with pytest.raises(ValueError, match=r"cond has shape \(6,\)"):
+    with pytest.raises(ValueError, match=r"cond is torch.float32 \(6,\); expected floats \(B, D\)"):
         ClassifierFreeGuidance(Denoiser(), COND[0], 1.0)
     with pytest.raises(ValueError, match=r"negative has shape \(2, 6\)"):
         ClassifierFreeGuidance(Denoiser(), COND, 1.0, NEGATIVE[:2])

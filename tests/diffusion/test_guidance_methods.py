@@ -232,8 +232,8 @@ nan = float("nan")
     [
         (LimitedInterval, {"low": 0.5, "high": 0.5}, "interval from low 0.5 to high 0.5"),
         (LimitedInterval, {"low": 0.8, "high": 0.2}, "interval"),
-        (LimitedInterval, {"low": -0.1, "high": 0.2}, "interval"),
-        (LimitedInterval, {"low": nan, "high": 0.2}, "interval"),
+        (LimitedInterval, {"low": -0.1, "high": 0.2}, "low is -0.1; expected a finite number from 0 to 1"),
+        (LimitedInterval, {"low": nan, "high": 0.2}, "low is nan"),
         (Rescale, {"phi": 1.5}, "phi is 1.5"),
         (Rescale, {"phi": nan}, "phi is nan"),
         (DynamicThreshold, {"path": FLOW, "quantile": nan}, "quantile"),

@@ -169,7 +169,7 @@ def test_stale_work_stops_at_the_next_step(pipeline):
         ({"prompt": None}, "prompt is None"),
         ({"prompt": 3}, "prompt is 3"),
         ({"prompt": []}, r"prompt is \[\]"),
-        ({"prompt": ["a", 3], "n": None}, r"prompt is 3 \(int\)"),
+        ({"prompt": ["a", 3], "n": None}, r"prompt\[1\] is 3 \(int\)"),
         ({"prompt": ["a", "b"], "n": 3}, "n is 3; expected 2"),
         ({"prompt": "q" * 21}, "21 tokens, and 20 fit"),
         ({"negative": None}, "negative is None"),

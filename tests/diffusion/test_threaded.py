@@ -73,7 +73,7 @@ def test_stopping_and_errors_reach_the_caller(pipeline):
     assert shared.generate("a bear", steps=5, should_stop=lambda: True) is None
     with pytest.raises(ValueError, match="sampler is 'magic'"):
         shared.generate("a bear", sampler="magic")
-    with pytest.raises(ValueError, match="threads: got 0; expected 1 or more"):
+    with pytest.raises(ValueError, match="threads is 0; expected a whole number from 1"):
         ThreadedPipeline(pipeline, 0)
 
 

@@ -35,7 +35,6 @@ class AttentionViewer(LiveWidget):
         sentence: str = "a brown bear with a red hat on a striped sky background",
     ):
         super().__init__(AttentionCore(text, tokenizer, vit, pictures))
-        self._syncing = False
         self.kind = w.ToggleButtons(options=["text", "picture"], description="look at", style={"button_width": "80px"})
         self.sentence = w.Text(sentence, description="sentence", continuous_update=False, **look(640, 80))
         self.picture = w.BoundedIntText(0, min=0, max=len(pictures) - 1, description="picture", **look(210, 80))
@@ -68,28 +67,24 @@ class AttentionViewer(LiveWidget):
         )
 
     def asked(self, change: dict) -> None:
-        if self._syncing:
-            return
         if change["owner"] is self.kind:
             self._fit()
         elif change["owner"] is self.sentence:
-            self._syncing = True
-            self._fit_token()
-            self._syncing = False
+            with self.syncing():
+                self._fit_token()
         self.refresh()
 
     def _fit(self) -> None:
         """Let layers, heads and the token slider fit what is looked at; start at the last word, or at the class token."""
-        self._syncing = True
         kind = self.kind.value
         layers, heads = self.core.layers(kind), self.core.heads(kind)
-        self.layer.options = [*((str(i), i) for i in range(1, layers + 1)), ("all (rollout)", ALL_LAYERS)]
-        self.head.options = [("mean", ALL_HEADS), *((str(i), i) for i in range(1, heads + 1))]
-        self.layer.value, self.head.value = layers, ALL_HEADS
-        self.sentence.disabled, self.picture.disabled = kind != "text", kind == "text"
-        self._fit_token()
-        self.token.value = self.token.max if kind == "text" else 0
-        self._syncing = False
+        with self.syncing():
+            self.layer.options = [*((str(i), i) for i in range(1, layers + 1)), ("all (rollout)", ALL_LAYERS)]
+            self.head.options = [("mean", ALL_HEADS), *((str(i), i) for i in range(1, heads + 1))]
+            self.layer.value, self.head.value = layers, ALL_HEADS
+            self.sentence.disabled, self.picture.disabled = kind != "text", kind == "text"
+            self._fit_token()
+            self.token.value = self.token.max if kind == "text" else 0
 
     def _fit_token(self) -> None:
         try:

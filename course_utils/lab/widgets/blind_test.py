@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from html import escape
+from functools import partial
 
 import ipywidgets as w
 from torch import Tensor
 
-from course_utils.lab.widgets.base import LiveWidget, hidden_image, reveal
+from course_utils.lab.widgets.base import LiveWidget, hidden_image, html, reveal
 from course_utils.lab.widgets.blind_test_core import SCALE, SIDES, BlindTest, BlindTestRequest, BlindTestResult
+from course_utils.lab.widgets.drawing import RIGHT, WRONG
 
 
 class BlindTestWidget(LiveWidget):
@@ -26,7 +27,7 @@ class BlindTestWidget(LiveWidget):
         self.images = [hidden_image("png", width=side, height=side).add_class(f"blind-{name}") for name in SIDES]
         self.buttons = [w.Button(description=f"the {name} one is real", layout=w.Layout(width=side)) for name in SIDES]
         for button, name in zip(self.buttons, SIDES, strict=True):
-            button.on_click(lambda _, name=name: self.choose(name))
+            button.on_click(self.listener(partial(self._clicked, name)))
         self.status.add_class("blind-status")
         self.verdict, self.table = w.HTML().add_class("blind-verdict"), w.HTML().add_class("blind-score")
         columns = [w.VBox(pair) for pair in zip(self.images, self.buttons, strict=True)]
@@ -38,15 +39,18 @@ class BlindTestWidget(LiveWidget):
         """The question that waits for an answer."""
         return BlindTestRequest(self.core.number)
 
+    def _clicked(self, side: str, button: w.Button) -> None:
+        self.choose(side)
+
     def choose(self, side: str) -> None:
         """Answer the question that is shown, say how that went, and show the next one."""
         if self.shown is None or self.shown.request != self.request:
             return  # nobody answers a question that they have not seen
         right, asked = self.core.answer(side)
-        mark, colour = ("✓ right", "#00694B") if right else ("✗ no", "#B33A00")
+        mark, colour = ("✓ right", RIGHT) if right else ("✗ no", WRONG)
         self.verdict.value = (
             f'<span style="color:{colour}">{mark}</span>: the {asked.real} one was real, '
-            f"the other was made by the decoder <b>{escape(asked.decoder)}</b>."
+            f"the other was made by the decoder <b>{html(asked.decoder)}</b>."
         )
         self.refresh()
 
@@ -58,7 +62,7 @@ class BlindTestWidget(LiveWidget):
             reveal(image, encoded)
         score = self.core.score
         cells = "".join(
-            f'<td style="padding-right:24px">{escape(name)}<br><b>{score.right.get(name, 0)} of '
+            f'<td style="padding-right:24px">{html(name)}<br><b>{score.right.get(name, 0)} of '
             f"{score.asked.get(name, 0)}</b></td>"
             for name in self.core.reconstructions
         )

@@ -125,6 +125,17 @@ def stack(*images: Image.Image) -> Image.Image:
 # HTML below pictures.
 
 
+def themed(colour: str) -> str:
+    """A colour for text that is readable on light and on dark pages: halfway to the theme's own ink.
+
+    A browser that cannot mix colours leaves the ink as it is.
+    """
+    return f"color-mix(in srgb, {colour} 55%, var(--jp-ui-font-color1, #222))"
+
+
+RIGHT, WRONG = themed("#009E73"), themed("#D55E00")
+
+
 def grid_of_texts(cells: Sequence[str], tile: int, align: str = "left", lines: int = 2) -> str:
     """Texts below tiles: columns as wide as a tile, as far apart as the tiles are.
 
@@ -153,8 +164,8 @@ def findings_html(findings: Sequence[Finding]) -> str:
         if f.right
     ]
     wrong = [
-        f'<div style="color:#B33A00">✗&nbsp;{escape(f.named)} <small>sees {escape(f.seen)}</small></div>'
+        f'<div style="color:{WRONG}">✗&nbsp;{escape(f.named)} <small>sees {escape(f.seen)}</small></div>'
         for f in findings
         if not f.right
     ]
-    return f'<div style="color:#00694B">{" ".join(right)}</div>{"".join(wrong)}'
+    return f'<div style="color:{RIGHT}">{" ".join(right)}</div>{"".join(wrong)}'

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from html import escape
+from functools import partial
 
 import ipywidgets as w
 from IPython.display import Image
@@ -17,7 +17,7 @@ from IPython.display import Image
 from course_utils.datasets import captions
 from course_utils.datasets.attributes import ATTRIBUTES
 from course_utils.lab import plots
-from course_utils.lab.widgets.base import hidden_image, look, reveal
+from course_utils.lab.widgets.base import hidden_image, html, look, reveal
 from course_utils.lab.widgets.drawing import grid_of_texts
 from course_utils.lab.widgets.explorer_core import SAMPLERS, SCALES, CFGExplorerCore, CFGRequest, compose
 from course_utils.lab.widgets.judged import GAP, PANEL
@@ -46,7 +46,6 @@ class CFGExplorer(PictureRows):
         super().__init__(CFGExplorerCore(pipeline, judge))
         self._strip_of: CFGRequest | None = None
         self._shown_at = self._seconds = 0.0
-        self._syncing = False
         self._build(CFGRequest(**settings))
 
     # What the reader sees and touches.
@@ -88,7 +87,7 @@ class CFGExplorer(PictureRows):
         self._match_words()
         self.follow(self.prompt, self.w, self.negative, self.n, self.sampler, self.steps, self.seed)
         for name, widget in self.words.items():
-            widget.observe(lambda change, name=name: self._word_picked(name, change["new"]), "value")
+            widget.observe(self.listener(partial(self._word_picked, name)), "value")
         self.say("loading …")
 
     @property
@@ -114,16 +113,15 @@ class CFGExplorer(PictureRows):
     def _match_words(self) -> None:
         """Let the word lists say what the prompt names."""
         values = captions.describe(captions.named(self.prompt.value))
-        self._syncing = True
-        for name, widget in self.words.items():
-            widget.value = values.get(name, "")
-        self.words["accessory_colour"].disabled = values.get("accessory", "nothing") == "nothing"
-        self._syncing = False
+        with self.syncing():
+            for name, widget in self.words.items():
+                widget.value = values.get(name, "")
+            self.words["accessory_colour"].disabled = values.get("accessory", "nothing") == "nothing"
 
-    def _word_picked(self, attribute: str, value: str) -> None:
-        if self._syncing:
-            return
-        values = {name: widget.value for name, widget in self.words.items() if widget.value} | {attribute: value}
+    def _word_picked(self, attribute: str, change: dict) -> None:
+        values = {name: widget.value for name, widget in self.words.items() if widget.value} | {
+            attribute: change["new"]
+        }
         if values.get("accessory", "") in ("", "nothing"):
             values.pop("accessory_colour", None)
         self.prompt.value = compose({name: v for name, v in values.items() if v})
@@ -151,7 +149,7 @@ class CFGExplorer(PictureRows):
         reveal(self.strip_image, encoded)
         self.strip_title.value = "<b>The first picture's noise at other w</b>"
         side = (PANEL - GAP * (len(texts) - 1)) // len(texts)
-        self.strip_text.value = grid_of_texts([escape(t).replace("\n", "<br>") for t in texts], side, align="center")
+        self.strip_text.value = grid_of_texts([html(t).replace("\n", "<br>") for t in texts], side, align="center")
 
     def _interrupted(self) -> bool:
         return self._worker.closed or self._worker.waiting is not None

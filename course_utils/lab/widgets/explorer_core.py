@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from course_utils.datasets import captions
-from course_utils.diffusion.threaded import on_all_cores
+from course_utils.diffusion.threaded import ThreadedPipeline, on_all_cores
 from course_utils.lab import plots
 from course_utils.lab.widgets.judged import GAP, PANEL, Finding, Findings, Judged, encode_rows, find, notes, share_right
 from course_utils.lab.widgets.latest import ShouldStop
@@ -74,6 +74,11 @@ class CFGExplorerCore:
 
     def __init__(self, pipeline, judge=None):
         self.pipeline, self.judge = on_all_cores(pipeline), judge
+
+    def close(self) -> None:
+        """End the pipeline's threads; what is computed later starts new ones."""
+        if isinstance(self.pipeline, ThreadedPipeline):
+            self.pipeline.close()
 
     def compute(self, request: CFGRequest, should_stop: ShouldStop = None) -> CFGResult | None:
         """The pictures of a setting; None if `should_stop` said so on the way. Bad settings: ValueError."""

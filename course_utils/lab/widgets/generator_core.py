@@ -13,7 +13,7 @@ from course_utils.datasets.attributes import NAMES
 from course_utils.diffusion.guidance_methods import methods
 from course_utils.diffusion.paths import RectifiedFlow
 from course_utils.diffusion.samplers import time_grid
-from course_utils.diffusion.threaded import on_all_cores
+from course_utils.diffusion.threaded import ThreadedPipeline, on_all_cores
 from course_utils.images import check_pictures
 from course_utils.lab import plots
 from course_utils.lab.widgets.judged import W_MAX, Findings, Judged, encode_rows, find, notes, share_right
@@ -87,6 +87,12 @@ class GeneratorCore:
             raise ValueError(f"attributes: expected ({len(references)}, {len(NAMES)}), got {tuple(attributes.shape)}")
         self.pipelines = {name: on_all_cores(pipeline) for name, pipeline in pipelines.items()}
         self.judge, self.references, self.attributes, self.weak = judge, references, attributes, weak
+
+    def close(self) -> None:
+        """End the pipelines' threads; what is computed later starts new ones."""
+        for pipeline in self.pipelines.values():
+            if isinstance(pipeline, ThreadedPipeline):
+                pipeline.close()
 
     @property
     def methods(self) -> tuple[str, ...]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from html import escape
-
 import ipywidgets as w
 from IPython.display import Image
 from torch import Tensor
 
 from course_utils.lab import plots
-from course_utils.lab.widgets.base import LiveWidget, hidden_image, look, reveal
+from course_utils.lab.widgets.base import LiveWidget, hidden_image, html, look, reveal
 from course_utils.lab.widgets.kl_slider_core import KLRequest, KLResult, KLSliderCore
 from course_utils.models.autoencoder import VAESweep
 
@@ -46,7 +44,7 @@ class KLSlider(LiveWidget):
 
     def show(self, result: KLResult) -> None:
         reveal(self.image, result.encoded)
-        self.numbers.value = escape(result.numbers)
+        self.numbers.value = html(result.numbers)
         self.say(bold=result.request.label)
 
     def static(self) -> Image:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -15,7 +16,7 @@ class Latest(Generic[T]):
 
     A request that arrives while another waits takes its place, so at most one is in work and one waiting,
     and the last one is always worked on. `work` may look at `waiting` between its steps, and give up when
-    there is something newer. It must not raise: it shows itself what went wrong.
+    there is something newer. What it raises goes to `threading.excepthook`, and the next request works.
     """
 
     def __init__(self, work: Callable[[T], None]):
@@ -66,4 +67,8 @@ class Latest(Generic[T]):
                 if self._closed or request is None:
                     return
                 self._next, self._busy = None, True
-            self._work(request)
+            try:
+                self._work(request)
+            except BaseException:
+                threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
+            del request  # which may hold pictures, while nothing is asked for

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from html import escape
-
 import ipywidgets as w
 
 from course_utils.datasets.attributes import ATTRIBUTES, NAMES
-from course_utils.lab.widgets.base import LiveWidget, hidden_image, look, reveal
+from course_utils.lab.widgets.base import LiveWidget, hidden_image, html, look, reveal
 from course_utils.lab.widgets.picker_core import FIRST, SIDE, Picked, PickerCore, PickerRequest, pick
 
 __all__ = ["FIRST", "PlushiePicker", "pick"]
@@ -50,7 +48,7 @@ class PlushiePicker(LiveWidget):
 
     def show(self, result: Picked) -> None:
         split = "held out: no model has seen this combination" if result.held_out else "in training"
-        lines = "".join(f"<li>{escape(text)}</li>" for text in result.captions)
+        lines = "".join(f"<li>{html(text)}</li>" for text in result.captions)
         self.text.value = f"<ul>{lines}</ul><i>{split}</i>"
         reveal(self.image, result.encoded)
         self.say()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from html import escape
 from typing import Any
 
 import ipywidgets as w
 
-from course_utils.lab.widgets.base import LiveWidget, hidden_image, look, reveal
+from course_utils.lab.widgets.base import LiveWidget, hidden_image, html, look, reveal
 from course_utils.lab.widgets.drawing import findings_html, grid_of_texts
 from course_utils.lab.widgets.judged import PANEL, PER_ROW, TILE, W_MAX, W_MIN
 
@@ -49,7 +48,7 @@ class PictureRows(LiveWidget):
                 text.value = grid_of_texts([findings_html(row) for row in rows], tile, lines=4)
             else:
                 image.layout.display, text.value = "none", ""
-        self.label.value = f"<b>{escape(result.request.label)}</b>"
+        self.label.value = f"<b>{html(result.request.label)}</b>"
 
 
 def scale_slider(start: float, width: int) -> w.FloatSlider:

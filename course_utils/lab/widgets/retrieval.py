@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 
 import ipywidgets as w
 from IPython.display import Image
 from torch import Tensor
 
 from course_utils.lab import plots
-from course_utils.lab.widgets.base import LiveWidget, hidden_image, look, reveal
+from course_utils.lab.widgets.base import LiveWidget, hidden_image, html, look, reveal
 from course_utils.lab.widgets.retrieval_core import FOUND, RetrievalCore, RetrievalRequest, RetrievalResult
 from course_utils.models.clip import CLIP
 
@@ -65,11 +64,11 @@ def _lines(found: RetrievalResult, captions: Sequence[str]) -> str:
     if found.request.sentence is not None:
         if not found.unknown:
             return ""
-        words = ", ".join(escape(word) for word in found.unknown)
+        words = ", ".join(html(word) for word in found.unknown)
         return f"No caption of the data set contains: {words}. The answer to these words is a guess."
-    own = escape(captions[found.request.index])
+    own = html(captions[found.request.index])
     rows = "".join(
-        f"<li>{c:.2f} {'<b>' + escape(s) + '</b>' if s == captions[found.request.index] else escape(s)}</li>"
+        f"<li>{c:.2f} {'<b>' + html(s) + '</b>' if s == captions[found.request.index] else html(s)}</li>"
         for s, c in zip(found.sentences, found.cosine, strict=True)
     )
     return f"its own caption: <b>{own}</b><ol>{rows}</ol>"

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 
 import ipywidgets as w
 from IPython.display import Image
 from torch import Tensor
 
 from course_utils.lab import plots
-from course_utils.lab.widgets.base import LiveWidget, hidden_image, look, reveal
+from course_utils.lab.widgets.base import LiveWidget, hidden_image, html, look, reveal
 from course_utils.lab.widgets.temperature_core import SCALES, TemperatureCore, TemperatureRequest, TemperatureResult
 
 
@@ -47,7 +46,7 @@ class TemperatureSlider(LiveWidget):
 
     def show(self, result: TemperatureResult) -> None:
         reveal(self.image, result.encoded)
-        self.numbers.value = escape(result.numbers)
+        self.numbers.value = html(result.numbers)
         self.say(bold=result.request.label)
 
     def static(self, scales: Sequence[float] = (1.0, 14.3, 100.0)) -> Image:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from html import escape
-
 import ipywidgets as w
 from IPython.display import Image
 
 from course_utils.external.clip_bpe import ClipBPE
 from course_utils.lab import plots
-from course_utils.lab.widgets.base import LiveWidget, hidden_image, look, reveal
+from course_utils.lab.widgets.base import LiveWidget, hidden_image, html, look, reveal
 from course_utils.lab.widgets.drawing import TOKEN_WIDTH
 from course_utils.lab.widgets.tokenizer_playground_core import PlaygroundCore, TokenizerRequest, TokenizerResult
 from course_utils.models.tokenizer import Tokenizer
@@ -42,7 +40,7 @@ class TokenizerPlayground(LiveWidget):
 
     def show(self, result: TokenizerResult) -> None:
         reveal(self.image, result.encoded)
-        self.notes.value = "<br>".join(escape(note) for note in result.notes)
+        self.notes.value = "<br>".join(html(note) for note in result.notes)
         self.say(bold=result.label)
 
     def static(self, *texts: str) -> Image:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
+from course_utils.arguments import text as checked_text
 from course_utils.external.clip_bpe import ClipBPE
 from course_utils.lab import plots
 from course_utils.lab.widgets.drawing import token_rows
@@ -48,7 +49,7 @@ class PlaygroundCore:
         if not isinstance(text, str) or len(text) > LONGEST:
             came = f"{len(text)} characters" if isinstance(text, str) else type(text).__name__
             raise ValueError(f"text: got {came}; expected a string of up to {LONGEST}")
-        said = normalise(text)
+        said = normalise(checked_text("text", text))
         ids = dict(zip(self.names, (self.own.encode(said), self.clip.encode(text)), strict=True))
         tokens = dict(zip(self.names, (self.own.tokens(said), self.clip.tokens(text)), strict=True))
         encoded = plots.to_png(token_rows(tokens, ids))

@@ -1,0 +1,25 @@
+"""Texts that people type, paste or break things with: for every field and function that takes a text."""
+
+TEXTS = {
+    "html": "<img src=x onerror=alert(1)> a bear",
+    "script": "</div><script>alert(1)</script>",
+    "entity": "a &lt;bear&gt; & a \"cat\" 'dog'",
+    "emoji": "a 🧸 with 👨‍👩‍👧‍👦 and 🏳️‍🌈",
+    "right to left": "דוב חום עם כובע אדום",
+    "turned around": "a bear \u202eraeb a",
+    "long": "bear" * 2500,
+    "long words": "a bear " * 1429,
+    "line breaks": "a bear\r\nwith\na hat\u2028\u2029\x0b\x0c",
+    "nul": "a bear\x00 cat",
+    "half a surrogate": "a bear \ud83d",
+    "escaped byte": "a bear \udc80",
+    "combining marks": "a b\u0301\u0302\u0303\u0304e\u0301ar" + "\u0336" * 50,
+    "zero width": "a\u200b\u200c\u200d\ufeffbear",
+    "tabs": "\ta\tbear\t",
+    "white space": " \u00a0\u3000 ",
+    "empty": "",
+    "controls": "\x1b[31ma bear\x07\x7f",
+    "capitals": "A BEAR İSTANBUL ẞ ﬁ",
+    "private": "\ue000\U0010ffff",
+    "specials": "<start> a bear <end> <pad>",
+}
