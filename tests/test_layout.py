@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "course_utils"
 FLOORS = [
-    {"files", "images", "losses", "runtime", "sealed"},
+    {"arguments", "files", "images", "losses", "runtime", "sealed"},
     {"datasets"},
     {"models"},
     {"external"},
