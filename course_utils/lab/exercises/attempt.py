@@ -97,7 +97,7 @@ class Attempt:
         """Calls what the student's code has a hand in. Only the user's own interrupt leaves it."""
         began = time.monotonic()
         try:
-            with _exit_raises():
+            with _switches_kept(), _exit_raises():
                 return deadline.within(self._left, function, *arguments, **keywords)
         except KeyboardInterrupt:
             raise
@@ -201,13 +201,20 @@ def moved(x: Any, device: torch.device) -> Any:
 
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
-    """Gradients on, as a notebook's training has them; at the end all of torch's switches are as they were."""
-    dtype = torch.get_default_dtype()
+    """Gradients on, as a notebook's training has them, and the global random state as it was before."""
     with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices=[]):
-        try:
-            yield
-        finally:
-            torch.set_default_dtype(dtype)
+        yield
+
+
+@contextlib.contextmanager
+def _switches_kept() -> Iterator[None]:
+    """What the student's code sets for all of torch ends with it."""
+    dtype, gradients = torch.get_default_dtype(), torch.is_grad_enabled()
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(dtype)
+        torch.set_grad_enabled(gradients)
 
 
 @contextlib.contextmanager
