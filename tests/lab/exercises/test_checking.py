@@ -83,7 +83,7 @@ def test_an_error_in_a_check_itself_is_a_calm_line_and_raised_by_judge(capsys):
     result, said = verdict(exercise(check=broken)(course), lambda: 0, capsys)
     assert result is course
     assert said == (
-        "✗ course: the check itself stopped with RuntimeError(\"the check's own\").\n"
+        '✗ course: the check itself stopped with RuntimeError("the check\'s own").\n'
         "  Hint: this is a fault of the course: please report it with your function.\n"
         "  The notebook goes on with the course's own version.\n"
     )
