@@ -85,10 +85,8 @@ class Attempt:
             raise Wrong("it returned None", "the function must return its result: is a `return` missing?")
         if type(answer) is CoroutineType:
             answer.close()  # or Python warns that nobody waited for it
-        for name, before, after in zip(
-            [*self.names, *["an input"] * len(inputs)][: len(inputs)], kept, given, strict=True
-        ):
-            _check_unchanged(before, after, name)
+        for before, after in zip(kept, given, strict=True):
+            _check_unchanged(before, after)
         self.returns.look(answer, kept)
         self.calls.append(Call(kept, answer))
         return answer
@@ -165,7 +163,7 @@ def _lent(x: Any) -> Any:
     return x.clone() if is_tensor(x) else list(x) if type(x) is list else x
 
 
-def _check_unchanged(before: Any, after: Any, name: str) -> None:
+def _check_unchanged(before: Any, after: Any) -> None:
     if not is_tensor(before) and type(before) is not list:
         return
     try:
@@ -185,7 +183,7 @@ def _check_unchanged(before: Any, after: Any, name: str) -> None:
         )
     if is_tensor(before) and after.requires_grad != before.requires_grad:
         raise Wrong(
-            f"it switched the gradient of {name} on or off, in place",
+            "it switched an input's gradient on or off, in place",
             "the caller's tensor stays as it is: x.detach().requires_grad_() is another one.",
         )
 
@@ -195,7 +193,7 @@ def moved(x: Any, device: torch.device) -> Any:
     if isinstance(x, nn.Module):
         return copy.deepcopy(x).to(device, torch.float32)
     if isinstance(x, Tensor):
-        return (x.float() if x.dtype == torch.float64 else x).to(device)
+        return (x.float() if x.dtype == torch.float64 else x).detach().to(device)
     return _snapshot(x)
 
 

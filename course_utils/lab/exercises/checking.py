@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from course_utils import runtime
-from course_utils.lab.exercises.attempt import Attempt, moved, undisturbed
+from course_utils.lab.exercises.attempt import Attempt, Call, moved, undisturbed
 from course_utils.lab.exercises.returns import TENSOR, NotAttempted, Returns, Wrong, is_tensor, named, one_line
 
 GOES_ON = "The notebook goes on with the course's own version."
@@ -130,15 +130,17 @@ class Exercise:
             check(attempt)
         for call in attempt.calls:
             self.returns.insist(call.answer, call.inputs)
-        device = runtime.device()
-        if self.on_cpu is not None and device.type != "cpu":
-            self._check_on(device, attempt)
+        if not attempt.calls:
+            return
+        last, device = attempt.calls[-1], runtime.device()
         if self.learned:
-            self._check_gradients(attempt)
+            self._check_gradients(attempt, last)
+        if self.on_cpu is not None and device.type != "cpu":
+            self._check_on(device, attempt, last)
 
-    def _check_gradients(self, attempt: Attempt) -> None:
+    def _check_gradients(self, attempt: Attempt, last: Call) -> None:
         """Of some weighted sum of the answer, against the gradients of the course's own version."""
-        inputs = dict(zip(self.arguments, attempt.calls[-1].inputs, strict=True))
+        inputs = dict(zip(self.arguments, last.inputs, strict=True))
         leaves = {name: inputs[name].detach().clone().requires_grad_() for name in self.learned}
         given = (inputs | leaves).values()
         right, answer = self.course(*given), attempt(*given)
@@ -155,19 +157,18 @@ class Exercise:
                     "something is learned through this answer: no .detach(), .data, .item(), float() or no_grad.",
                 )
 
-    def _check_on(self, device: torch.device, attempt: Attempt) -> None:
+    def _check_on(self, device: torch.device, attempt: Attempt, last: Call) -> None:
         """Once more where the notebook works, with all inputs there except those that it leaves on the CPU."""
-        inputs, answer = attempt.calls[-1]
         there = [
             x if name in (self.on_cpu or ()) else moved(x, device)
-            for name, x in zip(self.arguments, inputs, strict=True)
+            for name, x in zip(self.arguments, last.inputs, strict=True)
         ]
         try:
             with torch.no_grad():
                 again = attempt(*there)
             if is_tensor(again):
-                case = Case((), answer.detach(), "the same inputs as on the CPU")
-                if not torch.allclose(as_tensor(again, case), _float64(answer), rtol=1e-2, atol=1e-2):
+                case = Case((), last.answer.detach(), "the same inputs as on the CPU")
+                if not torch.allclose(as_tensor(again, case), _float64(last.answer), rtol=1e-2, atol=1e-2):
                     raise Wrong("another answer than on the CPU")
         except Wrong as wrong:
             raise Wrong(

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
+from IPython.core.autocall import ExitAutocall
+from IPython.core.interactiveshell import InteractiveShell
 
 from course_utils.lab.exercises.checking import Case, Mistake, as_tensor, exercise, hint_for, noise
 from course_utils.lab.exercises.classifier_free_guidance import cfg_combine
@@ -89,6 +93,31 @@ def test_an_error_in_a_check_itself_is_a_calm_line_and_raised_by_judge(capsys):
     )
     with pytest.raises(RuntimeError, match="the check's own"):
         exercise(check=broken)(course).judge(lambda: 0)
+
+
+def test_an_exit_does_not_leave_the_check(capsys):
+    result, said = verdict(cfg_combine, lambda u, c, w: sys.exit(1), capsys)
+    assert result is cfg_combine.course
+    assert said.startswith("✗ cfg_combine: it left Python with SystemExit (line 1 of the function).\n")
+    assert "end with `return`, not with exit()." in said
+
+
+def test_exit_in_a_notebook_does_not_end_the_kernel(capsys, monkeypatch):
+    """There `exit` is IPython's own: it raises nothing, and the kernel ends after the cell."""
+    shell = InteractiveShell()
+    monkeypatch.setattr("IPython.get_ipython", lambda: shell)
+    said = verdict(cfg_combine, lambda u, c, w: ExitAutocall(shell)(), capsys)[1]
+    assert said.startswith("✗ cfg_combine: it left Python with SystemExit")
+    assert not shell.exit_now
+    assert "ask_exit" not in vars(shell)
+
+
+def test_recursion_and_memory_get_a_hint(capsys):
+    def endless(*inputs):
+        return endless(*inputs)
+
+    assert "the function calls itself again and again" in verdict(cfg_combine, endless, capsys)[1]
+    assert "more memory than there is" in verdict(cfg_combine, lambda u, c, w: [0] * 10**17, capsys)[1]
 
 
 def test_interrupts_pass_through():
