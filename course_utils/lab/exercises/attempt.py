@@ -107,7 +107,7 @@ class Attempt:
     def _explain(self, error: BaseException) -> NoReturn:
         where = self._where(error)
         kind = type(error)
-        if kind is deadline.OutOfTime:
+        if issubclass(kind, deadline.OutOfTime):
             raise Wrong(
                 f"it had not ended after {self._allowed:g} seconds, and was stopped ({where})",
                 "does each loop come closer to its end (`i += 1`), and does it end for small inputs, too?",
@@ -132,8 +132,15 @@ class Attempt:
 
     def _where(self, error: BaseException) -> str:
         """In which line of the student's function an error arose, counted from its `def`."""
-        code = _code(self.function)
-        frames = [(f, n) for f, n in traceback.walk_tb(error.__traceback__) if f.f_code.co_filename not in _OURS]
+        code, chain = _code(self.function), [error]
+        while chain[-1].__context__ is not None and len(chain) < 10:
+            chain.append(chain[-1].__context__)
+        frames = [
+            (frame, line)
+            for one in (chain if issubclass(type(error), deadline.OutOfTime) else chain[:1])
+            for frame, line in traceback.walk_tb(one.__traceback__)
+            if frame.f_code.co_filename not in _OURS
+        ]
         for frame, line in reversed(frames):
             if frame.f_code is code:
                 return f"line {line - frame.f_code.co_firstlineno + 1} of the function"

@@ -7,6 +7,8 @@ import ctypes
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
+from queue import Empty, SimpleQueue
 from typing import Any
 
 SECONDS = 10.0
@@ -23,67 +25,83 @@ def within(seconds: float, function: Callable, *arguments: Any, **keywords: Any)
     """The function's result, or `OutOfTime` in its midst once the seconds are over, whatever it catches.
 
     Python code is stopped at its next line, and waiting (`time.sleep`, `input`) in a main thread that knows Unix
-    signals. A single long operation of torch or of another library ends by itself first.
+    signals. A single long operation of torch or of another library ends by itself first. In Python 3.12 a loop that
+    catches everything, and then does nothing (`except: pass`), goes on: there Python looks for interrupts only in
+    what it tries.
     """
     watchdog = _Watchdog(seconds)
     with _waiting_can_be_broken():
-        # Another exception may come while one is being handled, hence the second and the third `stop`.
         try:
-            try:
-                watchdog.start()
-                result = function(*arguments, **keywords)
-            except OutOfTime:
-                raise
-            except BaseException:
-                watchdog.stop()
-                if watchdog.barked:
-                    raise OutOfTime from None
-                raise
-            finally:
-                watchdog.stop()
-            if watchdog.barked:
-                raise OutOfTime
-            return result
+            result = _call(_IN_A_ROW + 1, watchdog, function, arguments, keywords)
         except OutOfTime:
-            watchdog.stop()
+            raise
+        except BaseException:
+            if watchdog.barked:
+                raise OutOfTime from None
             raise
         finally:
-            watchdog.stop()
+            while not watchdog.stopped:
+                try:  # noqa: SIM105 — `suppress` is Python code in which the exception could arrive
+                    watchdog.stop()
+                except OutOfTime:
+                    pass
+    if watchdog.barked:
+        raise OutOfTime
+    return result
+
+
+def _call(layers: int, watchdog: _Watchdog, function: Callable, arguments: tuple, keywords: dict) -> Any:
+    """Calls the function within layers, each of which uses up one exception that arrives while another is handled."""
+    try:
+        if layers:
+            return _call(layers - 1, watchdog, function, arguments, keywords)
+        watchdog.start()
+        watchdog.armed = True
+        return function(*arguments, **keywords)
+    finally:
+        watchdog.target.value = _NOBODY
+
+
+_send = ctypes.PYFUNCTYPE(None, ctypes.c_ulong, ctypes.py_object)(("PyThreadState_SetAsyncExc", ctypes.pythonapi))
+_NOBODY = ctypes.c_ulong(-1).value  # no thread has this number
+_IN_A_ROW = 5
 
 
 class _Watchdog(threading.Thread):
-    """Raises `OutOfTime` in the thread that made it, again and again until it is told to stop."""
+    """Raises `OutOfTime` in the thread that made it, again and again until its target is nobody.
+
+    Where an exception is caught (`while True: try: ... except: pass`), the next must be there at once: outside of
+    that `try`. So each exception, when it is made, sends another kind after itself, up to the last.
+    """
 
     def __init__(self, seconds: float):
         super().__init__(daemon=True)
-        self.seconds, self.barked = seconds, False
+        self.seconds, self.armed, self.barked, self.stopped = seconds, False, False, False
         self.thread, self.is_main = threading.get_ident(), threading.current_thread() is threading.main_thread()
-        self.over, self.lock = threading.Event(), threading.RLock()
+        self.over: SimpleQueue[None] = SimpleQueue()
+        self.target = ctypes.c_ulong(self.thread)
+        self.first: type = OutOfTime
+        for _ in range(_IN_A_ROW - 1):
+            after = staticmethod(partial(_send, self.target, self.first))
+            self.first = type("OutOfTime", (OutOfTime,), {"__init__": after})
 
     def run(self) -> None:
         pause = self.seconds
-        while not self.over.wait(pause):
-            with self.lock:
-                if self.over.is_set():
-                    return
-                self.barked, pause = True, _AGAIN
-                _send(self.thread, OutOfTime)
+        while True:
+            with contextlib.suppress(Empty):
+                return self.over.get(timeout=pause)
+            pause = _AGAIN
+            if self.armed:
+                self.barked = True
+                _send(self.target, self.first)
                 if self.is_main and hasattr(signal, "pthread_kill"):
                     signal.pthread_kill(self.thread, signal.SIGURG)
 
     def stop(self) -> None:
-        stopped = False
-        while not stopped:
-            with contextlib.suppress(OutOfTime):
-                with self.lock:
-                    self.over.set()
-                    _send(self.thread, None)  # takes back what has not arrived yet
-                stopped = True
-
-
-def _send(thread: int, error: type[BaseException] | None) -> None:
-    what = None if error is None else ctypes.py_object(error)
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), what)
+        """Takes back what has not arrived. Of single calls into C: an exception between them leaves no lock behind."""
+        self.over.put(None)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.thread), None)
+        self.stopped = True
 
 
 @contextlib.contextmanager

@@ -37,6 +37,22 @@ def catches_all():
             pass
 
 
+def catches_all_and_goes_on():
+    while True:
+        try:
+            time.sleep(0)
+        except:  # noqa: E722
+            time.sleep(0)
+
+
+def catches_all_in_two_layers():
+    while True:
+        try:
+            catches_all_and_goes_on()
+        except BaseException:
+            time.sleep(0)
+
+
 def counts_in_a_generator():
     def numbers():
         while True:
@@ -49,7 +65,17 @@ def fibonacci(n=200):
     return n if n < 2 else fibonacci(n - 1) + fibonacci(n - 2)
 
 
-ENDLESS = [forever, catches_exceptions, catches_all, counts_in_a_generator, fibonacci]
+ENDLESS = [
+    forever,
+    catches_exceptions,
+    pytest.param(
+        catches_all, marks=pytest.mark.skipif(sys.version_info[:2] == (3, 12), reason="see the docstring of `within`")
+    ),
+    catches_all_and_goes_on,
+    catches_all_in_two_layers,
+    counts_in_a_generator,
+    fibonacci,
+]
 
 
 @pytest.mark.parametrize("function", ENDLESS)
@@ -114,14 +140,14 @@ def test_an_exception_in_place_of_the_end_is_the_end():
 
 
 def test_nothing_strays_when_the_end_and_the_limit_come_together():
-    def takes_a_millisecond():
-        until = time.perf_counter() + 0.001
+    def takes_six_milliseconds():
+        until = time.perf_counter() + 0.006
         while time.perf_counter() < until:
             pass
 
-    for k in range(600):
+    for k in range(400):
         with contextlib.suppress(OutOfTime):
-            within(0.0002 * (k % 10), takes_a_millisecond)
+            within(0.001 * (k % 8), takes_six_milliseconds)
         assert sum(range(200)) == 19900
     time.sleep(0.1)  # an exception on its way would arrive here
 
