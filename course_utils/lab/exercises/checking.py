@@ -10,33 +10,36 @@ function if it is right, or else the course's own version, so that Run All works
 
 A check compares what the student's function answers with an independent answer: a closed form, a library,
 finite differences. The hint for a particular mistake comes from a `Mistake`, which is the formula that someone
-who makes it would write. If the answers agree, that is the mistake.
+who makes it would write. If the answers agree, that is the mistake. Then comes what the notebook needs beside
+the right values: type, dtype, gradient, and the device that it works on.
 """
 
 from __future__ import annotations
 
-import traceback
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from course_utils import runtime
+from course_utils.lab.exercises.attempt import Attempt, Call, moved, undisturbed
+from course_utils.lab.exercises.returns import TENSOR, NotAttempted, Returns, Wrong, is_tensor, named, one_line
+
 GOES_ON = "The notebook goes on with the course's own version."
+RIGHT, WRONG, NOT_ATTEMPTED, COURSES_OWN = "right", "wrong", "not attempted", "the course's own"
 
 
-class Wrong(Exception):
-    """The answer is wrong: what was expected and what came, and a hint if the mistake is a known one."""
+@dataclass(frozen=True)
+class Verdict:
+    """One of the four words above, and the lines to print."""
 
-    def __init__(self, what: str, hint: str = ""):
-        super().__init__(what)
-        self.what, self.hint = what, hint
-
-
-class NotAttempted(Exception):
-    """The function's body is still `...`."""
+    kind: str
+    lines: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -61,59 +64,6 @@ def noise(*shape: int, seed: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def _placeholder():
-    """A body with nothing but a docstring and `...`, to recognise others like it."""
-    ...
-
-
-def _is_placeholder(function: Callable) -> bool:
-    code = getattr(function, "__code__", None)
-    return code is not None and len(code.co_code) <= len(_placeholder.__code__.co_code)
-
-
-def _where(error: Exception, function: Callable) -> str:
-    """In which line of the student's function an error arose, counted from its `def`."""
-    code = getattr(function, "__code__", None)
-    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
-        if frame.f_code is code:
-            return f"line {line - code.co_firstlineno + 1} of the function"
-    return "before its first line: do its arguments match?"
-
-
-class Attempt:
-    """The student's function, called with copies of its inputs. What it does wrong is raised as `Wrong`.
-
-    `on_error` maps a word in an exception's message to a hint, for mistakes that stop the function.
-    """
-
-    def __init__(self, function: Callable, on_error: Mapping[str, str] | None = None):
-        self.function, self.on_error = function, on_error or {}
-
-    def __call__(self, *inputs: Any) -> Any:
-        given = [x.clone() if isinstance(x, Tensor) else x for x in inputs]
-        try:
-            answer = self.function(*given)
-        except Exception as error:
-            # A gap in the middle is still `...`, or the body is a bare `raise NotImplementedError`.
-            if "ellipsis" in str(error) or (isinstance(error, NotImplementedError) and not error.args):
-                raise NotAttempted from None
-            hints = (hint for word, hint in self.on_error.items() if word in str(error))
-            message = (str(error).splitlines() or ["no message"])[0]
-            what = f"it stopped with {type(error).__name__}: {message} ({_where(error, self.function)})"
-            raise Wrong(what, next(hints, "")) from error
-        if answer is Ellipsis or (answer is None and _is_placeholder(self.function)):
-            raise NotAttempted
-        if answer is None:
-            raise Wrong("it returned None", "the function must return its result: is a `return` missing?")
-        for before, after in zip(inputs, given, strict=True):
-            if isinstance(before, Tensor) and not torch.equal(before, after):
-                raise Wrong(
-                    "it changed its input in place",
-                    "the caller still needs it: make a new tensor (`a + b`, `torch.where`, `.clone()`).",
-                )
-        return answer
-
-
 Check = Callable[[Attempt], None]
 """Calls the attempt as it would call the function, and raises `Wrong` unless all is right."""
 
@@ -124,34 +74,107 @@ class Exercise:
 
     `course` is the course's own version, whose name and docstring are the exercise's. The `checks` are made in
     order, up to the first that fails. `mistakes` are all those that have a hint. For `on_error` see `Attempt`.
+    The rest is what the notebook needs, see `exercise`.
     """
 
     course: Callable
     checks: Sequence[Check]
     mistakes: Sequence[Mistake] = ()
     on_error: Mapping[str, str] = field(default_factory=dict)
+    returns: Returns = TENSOR
+    keywords: Sequence[str] = ()
+    learned: Sequence[str] = ()
+    on_cpu: Sequence[str] | None = None
 
     def __post_init__(self):
         self.name, self.__doc__ = self.course.__name__, self.course.__doc__
+        self.arguments = tuple(inspect.signature(self.course).parameters)
 
-    def __call__(self, student: Callable) -> Callable:
+    def __call__(self, student: Any) -> Callable:
+        verdict = self.verdict(student)
+        print("\n".join(verdict.lines))
+        return student if verdict.kind == RIGHT else self.course
+
+    def verdict(self, student: Any) -> Verdict:
+        """What to say of a student's function. Even a fault of the check itself is one calm line."""
         try:
+            return self.judge(student)
+        except Exception as error:
+            message = f"the check itself stopped with {one_line(repr(error))}"
+            return self._wrong(Wrong(message, "this is a fault of the course: please report it with your function."))
+
+    def judge(self, student: Any) -> Verdict:
+        """As `verdict`, but a fault of the check itself is raised, for those who can mend it."""
+        try:
+            if student is self.course or student is self:
+                said = f"○ {self.name}: this is the course's own version."
+                return Verdict(COURSES_OWN, (f"{said} Write yours in the cell above and run that cell again.",))
+            if issubclass(type(student), Exercise):
+                raise Wrong(f"expected your function, got the exercise {student.name}")
             if not callable(student):
-                raise Wrong(f"expected a function, got {type(student).__name__}")
-            attempt = Attempt(student, self.on_error)
-            for check in self.checks:
-                check(attempt)
+                raise Wrong(f"expected a function, got {named(student)}", f"def {self.name}(...): … return …")
+            with undisturbed():
+                self._examine(Attempt(student, self.on_error, self.returns, self.arguments, self.keywords))
         except NotAttempted:
-            print(f"○ {self.name}: not attempted yet. {GOES_ON}")
+            return Verdict(NOT_ATTEMPTED, (f"○ {self.name}: not attempted yet. {GOES_ON}",))
         except Wrong as wrong:
-            print(f"✗ {self.name}: {wrong.what}.")
-            if wrong.hint:
-                print(f"  Hint: {wrong.hint}")
-            print(f"  {GOES_ON}")
-        else:
-            print(f"✓ {self.name}: right. From here on the notebook uses your function.")
-            return student
-        return self.course
+            return self._wrong(wrong)
+        return Verdict(RIGHT, (f"✓ {self.name}: right. From here on the notebook uses your function.",))
+
+    def _wrong(self, wrong: Wrong) -> Verdict:
+        hint = [f"  Hint: {wrong.hint}"] if wrong.hint else []
+        return Verdict(WRONG, (f"✗ {self.name}: {wrong.what}.", *hint, f"  {GOES_ON}"))
+
+    def _examine(self, attempt: Attempt) -> None:
+        for check in self.checks:
+            check(attempt)
+        for call in attempt.calls:
+            self.returns.insist(call.answer, call.inputs)
+        if not attempt.calls:
+            return
+        last, device = attempt.calls[-1], runtime.device()
+        if self.learned:
+            self._check_gradients(attempt, last)
+        if self.on_cpu is not None and device.type != "cpu":
+            self._check_on(device, attempt, last)
+
+    def _check_gradients(self, attempt: Attempt, last: Call) -> None:
+        """Of some weighted sum of the answer, against the gradients of the course's own version."""
+        inputs = dict(zip(self.arguments, last.inputs, strict=True))
+        leaves = {name: inputs[name].detach().clone().requires_grad_() for name in self.learned}
+        given = (inputs | leaves).values()
+        right, answer = self.course(*given), attempt(*given)
+        weights = noise(right.numel(), seed=11).view(right.shape)
+        expected = torch.autograd.grad((weights * right).sum(), list(leaves.values()))
+        got: Sequence[Tensor | None] = [None] * len(leaves)
+        if answer.requires_grad:
+            loss = (weights * answer).sum()
+            got = attempt.run(torch.autograd.grad, loss, list(leaves.values()), allow_unused=True)
+        for name, a, b in zip(leaves, got, expected, strict=True):
+            if a is None or not torch.allclose(a, b, rtol=1e-2, atol=1e-3):
+                raise Wrong(
+                    f"{'no' if a is None else 'a wrong'} gradient reaches {name}",
+                    "something is learned through this answer: no .detach(), .data, .item(), float() or no_grad.",
+                )
+
+    def _check_on(self, device: torch.device, attempt: Attempt, last: Call) -> None:
+        """Once more where the notebook works, with all inputs there except those that it leaves on the CPU."""
+        there = [
+            x if name in (self.on_cpu or ()) else moved(x, device)
+            for name, x in zip(self.arguments, last.inputs, strict=True)
+        ]
+        try:
+            with torch.no_grad():
+                again = attempt(*there)
+            if is_tensor(again):
+                case = Case((), last.answer.detach(), "the same inputs as on the CPU")
+                if not torch.allclose(as_tensor(again, case), _float64(last.answer), rtol=1e-2, atol=1e-2):
+                    raise Wrong("another answer than on the CPU")
+        except Wrong as wrong:
+            raise Wrong(
+                f"right on the CPU, but not with its inputs on {device}, where the notebook works: {wrong.what}",
+                wrong.hint or "what you make inside belongs where the inputs are: device=x.device, or .to(x.device).",
+            ) from None
 
 
 def exercise(
@@ -163,16 +186,23 @@ def exercise(
     check: Check | None = None,
     after: Check | None = None,
     on_error: Mapping[str, str] | None = None,
+    returns: Returns = TENSOR,
+    keywords: Sequence[str] = (),
+    learned: Sequence[str] = (),
+    on_cpu: Sequence[str] | None = None,
 ) -> Callable[[Callable], Exercise]:
     """Makes an `Exercise` of the course's own version of a function.
 
     For a formula give `cases`, a function that makes them, with `mistakes`, `hint` and `tolerance` (see `Formula`).
     A freer `check` comes before the cases, or replaces them; it looks through the `mistakes` itself (see `hint_for`).
     A check that makes sense only for right answers comes `after` the cases.
+
+    Then what the notebook needs: what the function `returns`, which arguments it passes as `keywords`, which ones
+    are `learned` and so need a gradient. Where it works on its device, `on_cpu` lists the arguments that stay behind.
     """
     formula = None if cases is None else Formula(cases, mistakes, hint, tolerance)
     checks = [c for c in (check, formula, after) if c is not None]
-    return lambda course: Exercise(course, checks, mistakes, on_error or {})
+    return lambda course: Exercise(course, checks, mistakes, on_error or {}, returns, keywords, learned, on_cpu)
 
 
 @dataclass(frozen=True)
@@ -190,8 +220,7 @@ class Formula:
 
     @cached_property
     def cases(self) -> Sequence[Case]:
-        with torch.enable_grad():  # Some right answers come from autograd, whatever the notebook has switched off.
-            return self.make_cases()
+        return self.make_cases()
 
     def __call__(self, attempt: Attempt) -> None:
         answers = [as_tensor(attempt(*case.inputs), case) for case in self.cases]
@@ -216,12 +245,10 @@ def hint_for(mistakes: Sequence[Mistake], explains: Callable[[Mistake], bool], o
 def as_tensor(answer: Any, case: Case) -> Tensor:
     """The answer as a tensor of the expected shape, or `Wrong` with the shape or the type that came."""
     shape = tuple(case.expected.shape)
-    if isinstance(answer, (tuple, dict)):
-        raise Wrong(f"expected one tensor of shape {shape}, got a {type(answer).__name__} of {len(answer)}")
-    try:
-        answer = torch.as_tensor(answer)
-    except (TypeError, ValueError, RuntimeError):
-        raise Wrong(f"expected a tensor of shape {shape}, got {type(answer).__name__}") from None
+    if not is_tensor(answer) and type(answer) is not bool and issubclass(type(answer), (int, float, np.number)):
+        answer = _as_number(answer)
+    if not is_tensor(answer):
+        raise Wrong(f"expected {'a tensor of shape ' + str(shape) if shape else 'one number'}, got {named(answer)}")
     if answer.shape != case.expected.shape:
         came = tuple(answer.shape)
         raise Wrong(
@@ -231,13 +258,20 @@ def as_tensor(answer: Any, case: Case) -> Tensor:
     return _float64(answer)
 
 
+def _as_number(answer: Any) -> Tensor:
+    try:
+        return torch.tensor(float(answer), dtype=torch.float64)
+    except OverflowError:
+        raise Wrong(f"expected one number, got one of {answer.bit_length()} bits") from None
+
+
 def difference(answer: Tensor, case: Case, tolerance: float) -> str:
     """What was expected and what came, at the first place where they differ."""
     expected = case.expected.double()
     if bool(answer.isnan().any()) and not bool(expected.isnan().any()):
         return f"{case.words}: the answer holds NaN"
     off = ((answer - expected).abs() > tolerance * (1 + expected.abs())).flatten()
-    i = int(off.nonzero()[0])
+    i = int(off.byte().argmax())  # the first one
     return f"{case.words}: expected {expected.flatten()[i]:.4g}, got {answer.flatten()[i]:.4g}"
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from course_utils.lab.exercises.checking import Attempt, Case, Mistake, Wrong, exercise, noise
+from course_utils.lab.exercises.attempt import Attempt
+from course_utils.lab.exercises.checking import Case, Mistake, exercise, noise
+from course_utils.lab.exercises.returns import NUMBER, Wrong
 
 
 def _guided_cases(first: str, second: str) -> list[Case]:
@@ -50,6 +52,7 @@ def _guided_cases(first: str, second: str) -> list[Case]:
         ),
     ],
     hint="start at eps_uncond and go w times the way to eps_cond: w = 0 stays, w = 1 arrives.",
+    on_cpu=(),
 )
 def cfg_combine(eps_uncond: Tensor, eps_cond: Tensor, guidance_scale: float) -> Tensor:
     """Two noise predictions (B, ...) and the scale w → the guided one. w = 0: unconditional, w = 1: conditional."""
@@ -66,7 +69,7 @@ def _check_drop_condition(attempt: Attempt) -> None:
     def call(generator: torch.Generator, p: float = _P, rows: int = _ROWS) -> Tensor:
         case = Case((), cond[:rows], f"{rows} rows and p = {p:g}")
         answer = attempt(cond[:rows], null, p, generator)
-        if isinstance(answer, Tensor) and answer.ndim == 2 and len(answer) < rows:
+        if answer.ndim == 2 and len(answer) < rows:
             raise Wrong(
                 f"{case.words}: {rows} rows went in and {len(answer)} came out",
                 "rows are replaced, not removed: a picture without its caption is still trained on. "
@@ -102,9 +105,7 @@ def _check_drop_condition(attempt: Attempt) -> None:
         _check_gradient(attempt, cond, null)
 
 
-def _same_shape(answer: object, case: Case) -> Tensor:
-    if not isinstance(answer, Tensor):
-        raise Wrong(f"expected a tensor of shape {tuple(case.expected.shape)}, got {type(answer).__name__}")
+def _same_shape(answer: Tensor, case: Case) -> Tensor:
     if answer.shape != case.expected.shape:
         raise Wrong(
             f"{case.words}: expected shape {tuple(case.expected.shape)}, got {tuple(answer.shape)}",
@@ -169,6 +170,8 @@ def _check_gradient(attempt: Attempt, cond: Tensor, null: Tensor) -> None:
     on_error={
         "must match the size": "the mask is (B,), cond is (B, D): mask[:, None] makes it (B, 1), which fits.",
     },
+    keywords=("p", "generator"),
+    on_cpu=("generator",),
 )
 def drop_condition(cond: Tensor, null: Tensor, p: float, generator: torch.Generator) -> Tensor:
     """cond (B, D), null (D,), 0 ≤ p ≤ 1 → (B, D): each row replaced by null with probability p.
@@ -237,6 +240,7 @@ def cfg_one_plus_w(eps_uncond: Tensor, eps_cond: Tensor, w_prime: float) -> Tens
         Mistake(lambda w: 1 - w, "the sign: more w' is more w."),
     ],
     hint="compare the weights of eps_cond in the two lines: w in one, 1 + w' in the other.",
+    returns=NUMBER,
 )
 def w_from_w_prime(w_prime: float) -> float:
     """The scale w' of `cfg_one_plus_w` → the w of `cfg_combine` that gives the same prediction."""

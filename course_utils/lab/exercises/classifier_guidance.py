@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Normal
 
-from course_utils.lab.exercises.checking import Attempt, Case, Mistake, Wrong, exercise, hint_for, noise
+from course_utils.lab.exercises.attempt import Attempt
+from course_utils.lab.exercises.checking import Case, Mistake, exercise, hint_for, noise
+from course_utils.lab.exercises.returns import Wrong
 
 
 def _score_cases() -> list[Case]:
@@ -47,7 +49,8 @@ class _Toy(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.a, self.b = noise(6, 2, seed=3).double(), noise(3, 6, seed=4).double()
+        self.register_buffer("a", noise(6, 2, seed=3).double())
+        self.register_buffer("b", noise(3, 6, seed=4).double())
 
     def forward(self, z: Tensor, t: Tensor) -> Tensor:
         return torch.tanh(z @ self.a.T + t[:, None]) @ self.b.T * 2
@@ -101,8 +104,6 @@ def _check_class_gradient(attempt: Attempt) -> None:
     inputs = _Toy(), z, t, torch.tensor([0, 2, 1, 1, 0])
     with torch.no_grad():  # This is how samplers call it.
         answer = attempt(*inputs)
-    if not isinstance(answer, Tensor):
-        raise Wrong(f"expected a tensor of shape {tuple(z.shape)}, got {type(answer).__name__}")
     if answer.shape != z.shape:
         hint = "the gradient of one number per latent, by the latent, has the latent's shape."
         raise Wrong(f"expected shape {tuple(z.shape)}, got {tuple(answer.shape)}", hint)
@@ -120,6 +121,7 @@ def _check_class_gradient(attempt: Attempt) -> None:
                 "log_softmax over classes, pick column y of each row, sum, and differentiate by z.",
             ),
         )
+    attempt(*inputs)  # The notebook's first call has gradients on, and nothing must hang on the answer.
 
 
 @exercise(
@@ -130,7 +132,10 @@ def _check_class_gradient(attempt: Attempt) -> None:
         "z.detach().requires_grad_() inside.",
         "grad can be implicitly created only for scalar": "autograd wants one number: sum over the batch.",
         "not have been used in the graph": "differentiate by the very z that went into the classifier.",
+        "on the same device": "y may lie on the CPU: y.to(z.device).",
+        "on one device": "y may lie on the CPU: y.to(z.device).",
     },
+    on_cpu=("y",),
 )
 def class_gradient(classifier: Callable, z: Tensor, t: Tensor, y: Tensor) -> Tensor:
     """classifier(z, t) → logits (B, K). With z (B, ...), t (B,), classes y (B,) → ∇_z log p(y | z, t), (B, ...)."""
@@ -146,14 +151,16 @@ def _guided_mean_cases() -> list[Case]:
     Its mean is found here by summing over a fine grid, without the formula.
     """
     grid, cases = torch.linspace(-40, 40, 400_001, dtype=torch.float64), []
-    for mean, std, gradient, w in (
-        (1.0, 2.0, 0.5, 3.0),
-        (-0.5, 0.7, 1.2, 1.0),
-        (0.3, 1.1, -0.8, 4.0),
-        (2.0, 0.6, 1.0, 0.0),
+    # The notebook has std as a tensor, of a path's posterior.
+    for mean, std, shape, gradient, w in (
+        (1.0, 2.0, None, 0.5, 3.0),
+        (-0.5, 0.7, (1, 1), 1.2, 1.0),
+        (0.3, 1.1, (1, 1), -0.8, 4.0),
+        (2.0, 0.6, (), 1.0, 0.0),
     ):
         weight = torch.softmax(-((grid - mean) ** 2) / (2 * std**2) + w * gradient * grid, dim=0)
-        inputs = torch.tensor([[mean]]), std, torch.tensor([[gradient]]), w
+        given = std if shape is None else torch.tensor(std).view(shape)
+        inputs = torch.tensor([[mean]]), given, torch.tensor([[gradient]]), w
         words = f"with mean = {mean:g}, std = {std:g}, gradient = {gradient:g} and w = {w:g}"
         cases.append(Case(inputs, torch.tensor([[float((weight * grid).sum())]]), words))
     return cases
@@ -172,6 +179,8 @@ def _guided_mean_cases() -> list[Case]:
         Mistake(lambda m, s, g, w: w * s**2 * g, "the mean is missing: the push is added to it."),
     ],
     hint="μ + w Σ g, with Σ = std².",
+    on_error={"must be Number": "the notebook has std as a tensor: multiply with *, without alpha=."},
+    on_cpu=(),
 )
 def guided_mean(mean: Tensor, std: float, gradient: Tensor, w: float) -> Tensor:
     """A step's mean (B, ...) and std ≥ 0, the gradient (B, ...) of log p(y | z_t), scale w → the shifted mean (B, ...).
@@ -192,7 +201,8 @@ def _guided_eps_cases() -> list[Case]:
     ):
         score = -(eps.double() / sigma)
         guided = score + w * gradient.double()
-        cases.append(Case((eps, sigma, gradient, w), (guided * -sigma).float(), words))
+        given = torch.tensor([sigma]) if w > 2 else sigma  # the notebook has it as a tensor
+        cases.append(Case((eps, given, gradient, w), (guided * -sigma).float(), words))
     return cases
 
 
@@ -206,6 +216,8 @@ def _guided_eps_cases() -> list[Case]:
         Mistake(lambda e, s, g, w: e - s * g + 0 * w, "w is missing."),
     ],
     hint="write the guided score −ε̃ / σ = −ε / σ + w · gradient and solve for ε̃.",
+    on_error={"must be Number": "the notebook has sigma as a tensor: multiply with *, without alpha=."},
+    on_cpu=(),
 )
 def guided_eps(eps: Tensor, sigma: float, gradient: Tensor, w: float) -> Tensor:
     """eps (B, ...), sigma > 0, the gradient (B, ...) of log p(y | z_t), scale w → the guided noise (B, ...).

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from course_utils.lab.exercises.checking import Case, Mistake, exercise, noise
+from course_utils.lab.exercises.returns import INT
 
 
 def _to_model_cases() -> list[Case]:
@@ -68,6 +69,7 @@ def _listed(*sizes: int) -> Tensor:
         ),
     ],
     hint="count what can be worn, 1 + (accessories - 1) · colours, and multiply by the four free choices.",
+    returns=INT,
 )
 def count_plushies(species: int, furs: int, accessories: int, colours: int, backgrounds: int, patterns: int) -> int:
     """How many values each attribute has → how many different plushies there are.

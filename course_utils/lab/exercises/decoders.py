@@ -7,7 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from course_utils.lab.exercises.checking import Attempt, Case, Mistake, Wrong, as_tensor, exercise, noise
+from course_utils.lab.exercises.attempt import Attempt
+from course_utils.lab.exercises.checking import Case, Mistake, as_tensor, exercise, noise
+from course_utils.lab.exercises.returns import FACTOR, Wrong
 
 
 def _guess_cases() -> list[Case]:
@@ -48,6 +50,7 @@ def _guess_cases() -> list[Case]:
         ),
     ],
     hint="which a makes Σ (xᵢ − a)² smallest? Differentiate by a, pixel by pixel.",
+    on_cpu=(),
 )
 def best_guess(samples: Tensor) -> Tensor:
     """samples (N, 3, H, W) → the a (3, H, W) that minimises the mean over N of ‖samples[i] − a‖²."""
@@ -141,6 +144,7 @@ def _check_silent_place(attempt: Attempt) -> None:
     on_error={
         "must match the size": "w has one entry per channel: w[None, :, None, None] lines it up with (B, C, H, W)."
     },
+    on_cpu=(),
 )
 def layer_distance(f: Tensor, g: Tensor, w: Tensor) -> Tensor:
     """Features f, g (B, C, H, W) of two pictures and channel weights w (C,) ≥ 0 → one layer's part of LPIPS, (B,).
@@ -202,6 +206,8 @@ def _library_hinge(real: Tensor, fake: Tensor) -> Tensor:
         ),
     ],
     hint="for a real patch max(0, 1 − score), for a fake one max(0, 1 + score); the two means added.",
+    learned=("real", "fake"),
+    on_cpu=(),
 )
 def hinge_critic(real: Tensor, fake: Tensor) -> Tensor:
     """Scores of real and of fake patches, any shapes → the critic's hinge loss, a scalar (mean over patches).
@@ -237,6 +243,8 @@ def _decoder_cases() -> list[Case]:
         Mistake(lambda f: -F.relu(f).mean(), "no relu: a low score must still be felt, and pulled up."),
     ],
     hint="the mean score of the fake patches, with the sign that makes high scores a small loss.",
+    learned=("fake",),
+    on_cpu=(),
 )
 def hinge_decoder(fake: Tensor) -> Tensor:
     """Scores of fake patches, any shape → the decoder's loss, a scalar (mean over patches)."""
@@ -295,6 +303,8 @@ def _check_silent_critic(attempt: Attempt) -> None:
     ],
     hint="λ · ‖grad_adv‖ = ‖grad_rec‖, with 1e-6 beside the norm below the line.",
     after=_check_silent_critic,
+    returns=FACTOR,
+    on_cpu=(),
 )
 def adaptive_weight(grad_rec: Tensor, grad_adv: Tensor) -> Tensor:
     """Two gradients by the same weight, of equal shape → the adversarial loss's weight λ ≥ 0, a scalar.

@@ -8,7 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from course_utils.lab.exercises.checking import Attempt, Case, Mistake, Wrong, exercise, noise
+from course_utils.lab.exercises.attempt import Attempt
+from course_utils.lab.exercises.checking import Case, Mistake, exercise, noise
+from course_utils.lab.exercises.returns import COUNT, NUMBER, Wrong, is_tensor
 
 
 def _counted(height: int, width: int, factor: int, channels: int) -> Tensor:
@@ -43,6 +45,7 @@ def _counted(height: int, width: int, factor: int, channels: int) -> Tensor:
         ),
     ],
     hint="count both: 3 · height · width numbers, and (height / f) · (width / f) · channels.",
+    returns=NUMBER,
 )
 def savings(height: int, width: int, factor: int, channels: int) -> float:
     """How many times fewer numbers a latent (channels, height / factor, width / factor) has than its RGB picture.
@@ -59,7 +62,10 @@ def _smooth_rows() -> Tensor:
 def _neighbours_cases() -> list[Case]:
     """NumPy's own answer."""
     cases = []
-    for x, words in ((_smooth_rows(), "on smooth rows"), (noise(2, 3, 8, 12, seed=1) + 2, "on noise")):
+    for x, words in (
+        (_smooth_rows(), "on smooth rows"),
+        ((noise(2, 3, 8, 12, seed=1) + 2).double(), "on noise in float64"),
+    ):
         a = x.numpy().astype(np.float64)
         found = np.corrcoef(a[..., :-1].ravel(), a[..., 1:].ravel())[0, 1]
         cases.append(Case((x,), torch.tensor(found), words))
@@ -68,7 +74,7 @@ def _neighbours_cases() -> list[Case]:
 
 def _check_one_number(attempt: Attempt) -> None:
     answer = attempt(_smooth_rows())
-    if isinstance(answer, (Tensor, np.ndarray)) and tuple(answer.shape) == (2, 2):
+    if is_tensor(answer) and tuple(answer.shape) == (2, 2):
         raise Wrong(
             "expected one number, got a 2 × 2 table",
             "corrcoef gives a table; the answer is one of its corners.",
@@ -93,6 +99,7 @@ def _check_one_number(attempt: Attempt) -> None:
         ),
     ],
     hint="pair x[..., :-1] with x[..., 1:], flatten both, and take the Pearson correlation.",
+    returns=NUMBER,
 )
 def neighbours(x: Tensor) -> Tensor:
     """Pictures (N, C, H, W) → the correlation of each number with its right-hand neighbour, in [-1, 1]."""
@@ -143,6 +150,7 @@ def _needed_cases() -> list[Case]:
         ),
     ],
     hint="sort in descending order, add up with cumsum, divide by the sum, count until the share is reached.",
+    returns=COUNT,
 )
 def needed(energy: Tensor, share: float) -> int:
     """energy (D,) ≥ 0 in any order, and a share in (0, 1] → how many of the largest hold that share of the whole."""
@@ -167,7 +175,7 @@ def _halfway_cases() -> list[Case]:
 def _check_decoded(attempt: Attempt) -> None:
     a, b = noise(3, 6, seed=7), noise(3, 6, seed=8)
     answer = attempt(_encode, _decode, a, b)
-    if isinstance(answer, Tensor) and answer.shape == _encode(a).shape:
+    if answer.shape == _encode(a).shape:
         raise Wrong("expected a picture, got a latent", "this is still a latent: decode it.")
 
 

@@ -7,7 +7,9 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor
 
-from course_utils.lab.exercises.checking import Attempt, Case, Mistake, Wrong, as_tensor, exercise, noise
+from course_utils.lab.exercises.attempt import Attempt
+from course_utils.lab.exercises.checking import Case, Mistake, as_tensor, exercise, noise
+from course_utils.lab.exercises.returns import Wrong
 
 
 def _picture(b: int, h: int, w: int, seed: int) -> Tensor:
@@ -76,6 +78,7 @@ def _order(*axes: int) -> Callable[[Tensor, int], Tensor]:
         "cannot be interpreted as an integer": "H / p is a float in Python: use H // p.",
         "must be tuple of ints": "H / p is a float in Python: use H // p.",
     },
+    on_cpu=(),
 )
 def patchify(x: Tensor, p: int) -> Tensor:
     """x (B, C, H, W) → (B, H/p · W/p, C·p·p): a row per patch, (C, p, p) within it, the patches in reading order."""
@@ -104,18 +107,17 @@ def _convolve(x: Tensor, kernel: Tensor, bias: Tensor | None, p: int) -> Tensor:
 def _check_token_shape(attempt: Attempt) -> None:
     for case in _convolution_cases():
         answer, (x, *_, p) = attempt(*case.inputs), case.inputs
-        if isinstance(answer, Tensor):
-            full, (b, length, d) = x.shape[2] - p + 1, case.expected.shape
-            what = f"{case.words}: expected shape {(b, length, d)}, got {tuple(answer.shape)}"
-            if answer.ndim == 4:
-                raise Wrong(
-                    what,
-                    "a convolution's output is a picture (B, D, H/p, W/p): .flatten(2).mT makes a row of tokens of it.",
-                )
-            if answer.shape == (b, d, length):
-                raise Wrong(what, "tokens are the second axis, their numbers the last: transpose with .mT.")
-            if answer.ndim == 3 and answer.shape[1] == full * (x.shape[3] - p + 1):
-                raise Wrong(what, "a window at every pixel: with stride=p the kernel steps from patch to patch.")
+        full, (b, length, d) = x.shape[2] - p + 1, case.expected.shape
+        what = f"{case.words}: expected shape {(b, length, d)}, got {tuple(answer.shape)}"
+        if answer.ndim == 4:
+            raise Wrong(
+                what,
+                "a convolution's output is a picture (B, D, H/p, W/p): .flatten(2).mT makes a row of tokens of it.",
+            )
+        if answer.shape == (b, d, length):
+            raise Wrong(what, "tokens are the second axis, their numbers the last: transpose with .mT.")
+        if answer.ndim == 3 and answer.shape[1] == full * (x.shape[3] - p + 1):
+            raise Wrong(what, "a window at every pixel: with stride=p the kernel steps from patch to patch.")
         as_tensor(answer, case)
 
 
@@ -148,6 +150,7 @@ def _check_token_shape(attempt: Attempt) -> None:
         "Expected 3D (unbatched) or 4D (batched) input": "F.conv2d takes the picture first, then the kernels.",
         "expected input": "kernels have the shape (D, C, p, p): D = len(weight), C = x.shape[1].",
     },
+    on_cpu=(),
 )
 def patch_convolution(x: Tensor, weight: Tensor, bias: Tensor, p: int) -> Tensor:
     """x (B, C, H, W), weight (D, C·p·p), bias (D,) → tokens (B, H/p · W/p, D).

@@ -66,6 +66,7 @@ def _velocity_cases() -> list[Case]:
         "must match": "d_alpha is (B,) and z0 is (B, C, h, w): d_alpha[:, None, None, None] fits.",
         "broadcast": "d_alpha is (B,) and z0 is (B, C, h, w): d_alpha[:, None, None, None] fits.",
     },
+    on_cpu=(),
 )
 def path_velocity(z0: Tensor, eps: Tensor, d_alpha: Tensor, d_sigma: Tensor) -> Tensor:
     """z0 and eps (B, C, h, w), α′ and σ′ at each latent's t, (B,) each → dz_t/dt (B, C, h, w)."""
@@ -103,6 +104,7 @@ def _euler_cases() -> list[Case]:
         Mistake(lambda z, v, t, s: (s - t) * v, "this is the way, not where it leads: add it to z."),
     ],
     hint="distance = time × velocity, and the time that passes from t to s is s − t.",
+    on_cpu=(),
 )
 def euler_step(z: Tensor, v: Tensor, t: float, s: float) -> Tensor:
     """Latents z and velocities v (B, C, h, w) at time t → the latents at time s, both times in [0, 1]."""
@@ -151,6 +153,7 @@ def _slerp_cases() -> list[Case]:
     hint="angle = acos(a · b); the weights are sin((1 − share) · angle) and sin(share · angle), both over "
     "sin(angle). Keep the last axis: (a * b).sum(-1, keepdim=True).",
     on_error={"must match": "one angle per row: (a * b).sum(-1, keepdim=True) keeps the axis."},
+    on_cpu=(),
 )
 def slerp(a: Tensor, b: Tensor, share: float) -> Tensor:
     """Unit vectors a and b (N, D) and a share from 0 (gives a) to 1 (gives b) → unit vectors between them (N, D).
@@ -215,6 +218,8 @@ _EACH_ROW = "look at each latent's own t: (t > low) & (t <= high) is one truth v
         "ambiguous": "t holds a time for each latent: join the two comparisons with &, and choose with torch.where.",
         "must match": "the mask has one entry per latent: inside[:, None, None, None] spreads it over the latent.",
     },
+    keywords=("low", "high"),
+    on_cpu=(),
 )
 def interval_guidance(v_u: Tensor, v_c: Tensor, w: float, t: Tensor, low: float, high: float) -> Tensor:
     """Velocities v_u and v_c (B, C, h, w), the scale w, times t (B,) → guided for low < t ≤ high, else v_c.

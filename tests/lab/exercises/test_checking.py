@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
+from IPython.core.autocall import ExitAutocall
+from IPython.core.interactiveshell import InteractiveShell
 
-from course_utils.lab.exercises.checking import Case, Mistake, Wrong, as_tensor, exercise, hint_for, noise
+from course_utils.lab.exercises.checking import Case, Mistake, as_tensor, exercise, hint_for, noise
 from course_utils.lab.exercises.classifier_free_guidance import cfg_combine
+from course_utils.lab.exercises.returns import NUMBER, Wrong
 
 
 def verdict(exercise, function, capsys):
@@ -66,18 +71,53 @@ def test_an_exception_is_named_with_its_line(capsys):
     assert said.startswith("✗ cfg_combine: it stopped with ")
     said = verdict(cfg_combine, lambda one: one, capsys)[1]
     assert "before its first line: do its arguments match?" in said
+    assert "the notebook calls it with (eps_uncond, eps_cond, guidance_scale)." in said
 
 
 def test_what_is_no_function_is_wrong(capsys):
     assert "expected a function, got float" in verdict(cfg_combine, 3.0, capsys)[1]
 
 
-def test_an_error_in_a_check_itself_is_not_swallowed():
+def test_an_error_in_a_check_itself_is_a_calm_line_and_raised_by_judge(capsys):
     def broken(attempt):
         raise RuntimeError("the check's own")
 
+    def course(): ...
+
+    result, said = verdict(exercise(check=broken)(course), lambda: 0, capsys)
+    assert result is course
+    assert said == (
+        '✗ course: the check itself stopped with RuntimeError("the check\'s own").\n'
+        "  Hint: this is a fault of the course: please report it with your function.\n"
+        "  The notebook goes on with the course's own version.\n"
+    )
     with pytest.raises(RuntimeError, match="the check's own"):
-        exercise(check=broken)(lambda: 0)(lambda: 0)
+        exercise(check=broken)(course).judge(lambda: 0)
+
+
+def test_an_exit_does_not_leave_the_check(capsys):
+    result, said = verdict(cfg_combine, lambda u, c, w: sys.exit(1), capsys)
+    assert result is cfg_combine.course
+    assert said.startswith("✗ cfg_combine: it left Python with SystemExit (line 1 of the function).\n")
+    assert "end with `return`, not with exit()." in said
+
+
+def test_exit_in_a_notebook_does_not_end_the_kernel(capsys, monkeypatch):
+    """There `exit` is IPython's own: it raises nothing, and the kernel ends after the cell."""
+    shell = InteractiveShell()
+    monkeypatch.setattr("IPython.get_ipython", lambda: shell)
+    said = verdict(cfg_combine, lambda u, c, w: ExitAutocall(shell)(), capsys)[1]
+    assert said.startswith("✗ cfg_combine: it left Python with SystemExit")
+    assert not shell.exit_now
+    assert "ask_exit" not in vars(shell)
+
+
+def test_recursion_and_memory_get_a_hint(capsys):
+    def endless(*inputs):
+        return endless(*inputs)
+
+    assert "the function calls itself again and again" in verdict(cfg_combine, endless, capsys)[1]
+    assert "more memory than there is" in verdict(cfg_combine, lambda u, c, w: [0] * 10**17, capsys)[1]
 
 
 def test_interrupts_pass_through():
@@ -95,7 +135,7 @@ def square_cases():
     return [Case((x,), torch.tensor(x * x), f"for x = {x:g}") for x in (2.0, 3.0)]
 
 
-@exercise(cases=square_cases, mistakes=[DOUBLE], hint="x times x.")
+@exercise(cases=square_cases, mistakes=[DOUBLE], hint="x times x.", returns=NUMBER)
 def square(x):
     """A number → its square."""
     return x * x
@@ -123,11 +163,11 @@ def test_cases_are_made_once_and_late():
         made.append(torch.is_grad_enabled())
         return square_cases()
 
-    lazy = exercise(cases=cases)(square.course)
+    lazy = exercise(cases=cases, returns=NUMBER)(square.course)
     assert made == []
     with torch.no_grad():
-        lazy(square.course)
-    lazy(square.course)
+        lazy(lambda x: x * x)
+    lazy(lambda x: x * x)
     assert made == [True], "cases may use autograd, whatever the notebook has switched off"
 
 
@@ -141,15 +181,15 @@ def test_checks_go_before_and_after_the_cases(capsys):
         order.append("after")
         raise Wrong("a last look", "look again.")
 
-    strict = exercise(check=before, cases=square_cases, after=after)(square.course)
+    strict = exercise(check=before, cases=square_cases, after=after, returns=NUMBER)(square.course)
     assert "✗ square: for x = 2: expected 4, got 5." in verdict(strict, lambda x: x + 3, capsys)[1]
     assert order == ["before"], "what comes after is for right answers"
-    assert "✗ square: a last look.\n  Hint: look again.\n" in verdict(strict, square.course, capsys)[1]
+    assert "✗ square: a last look.\n  Hint: look again.\n" in verdict(strict, lambda x: x * x, capsys)[1]
     assert order == ["before", "before", "after"]
 
 
 def test_a_word_of_an_exception_leads_to_its_hint(capsys):
-    helpful = exercise(cases=square_cases, on_error={"division": "do not divide."})(square.course)
+    helpful = exercise(cases=square_cases, on_error={"division": "do not divide."}, returns=NUMBER)(square.course)
     assert "  Hint: do not divide.\n" in verdict(helpful, lambda x: x / 0, capsys)[1]
 
 
@@ -160,7 +200,7 @@ def test_the_first_mistake_that_explains_gives_the_hint():
 
 
 def test_answers_are_compared_in_float64_on_the_cpu():
-    answer = torch.ones(2, dtype=torch.float16, requires_grad=True)
+    answer = torch.ones(2, requires_grad=True)
     compared = as_tensor(answer, Case((), torch.ones(2), ""))
     assert (compared.dtype, compared.device.type, compared.requires_grad) == (torch.float64, "cpu", False)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-import pkgutil
+import inspect
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from course_utils.lab import exercises
 from course_utils.lab.exercises import classifier_free_guidance, conventions, patches, transformers
 from course_utils.lab.exercises.checking import Exercise
 
-SUBJECTS = [module.name for module in pkgutil.iter_modules(exercises.__path__) if module.name != "checking"]
+SUBJECTS = exercises.SUBJECTS
 MODULES = {subject: importlib.import_module(f"{exercises.__name__}.{subject}") for subject in SUBJECTS}
 ANSWERS = {subject: importlib.import_module(f"{__package__}.answers.{subject}") for subject in SUBJECTS}
 EXERCISES = {
@@ -71,12 +72,35 @@ def test_right_answers_are_used_from_there_on(exercise, function, capsys):
     assert said == f"✓ {exercise.name}: right. From here on the notebook uses your function.\n"
 
 
+def pasted(exercise):
+    """The course's own text in a cell of the notebook, as a function of the student's own."""
+    text = inspect.getsource(exercise.course)
+    text = text[text.index("def ") :]
+    names = {**vars(inspect.getmodule(exercise.course)), "__name__": "__main__"}
+    exec(compile("from __future__ import annotations\n" + textwrap.dedent(text), "<cell>", "exec"), names)
+    return names[exercise.name]
+
+
 @every_exercise
-def test_the_courses_own_version_is_right(exercise, capsys):
+def test_the_courses_text_pasted_is_right(exercise, capsys):
     before = torch.get_rng_state()
-    assert verdict(exercise, exercise.course, capsys)[1].startswith("✓")
-    assert verdict(exercise, exercise.course, capsys)[1].startswith("✓")
+    function = pasted(exercise)
+    assert verdict(exercise, function, capsys)[0] is function
+    assert verdict(exercise, function, capsys)[1].startswith("✓")
     assert torch.equal(before, torch.get_rng_state()), "a check leaves no trace"
+
+
+@every_exercise
+def test_the_courses_own_version_is_known(exercise, capsys):
+    """After a wrong answer the name stands for it, and the line of the check may be run again."""
+    wrong = verdict(exercise, lambda *inputs, **more: "nothing", capsys)[0]
+    for again in (wrong, exercise.course, exercise):
+        result, said = verdict(exercise, again, capsys)
+        assert result is exercise.course
+        assert said == (
+            f"○ {exercise.name}: this is the course's own version. Write yours in the cell above and run that cell "
+            "again.\n"
+        )
 
 
 @pytest.mark.parametrize(("exercise", "wrong"), rows(answers.WRONG for answers in ANSWERS.values()))
@@ -97,11 +121,11 @@ def test_each_known_mistake_gets_its_own_hint(exercise, mistake, capsys):
     assert said[1:] == [f"  Hint: {mistake.hint}", f"  {GOES_ON}"]
 
 
-def untouched(*inputs): ...
+def untouched(*inputs, **by_name): ...
 
 
 @every_exercise
-@pytest.mark.parametrize("function", [untouched, lambda *inputs: ...], ids=["body", "answer"])
+@pytest.mark.parametrize("function", [untouched, lambda *inputs, **by_name: ...], ids=["body", "answer"])
 def test_not_attempted_is_one_calm_line(exercise, function, capsys):
     result, said = verdict(exercise, function, capsys)
     assert result is exercise.course

@@ -68,11 +68,11 @@ RIGHT = {
     ],
     "guided_mean": [
         mean_by_precision,
-        lambda m, s, g, w: torch.add(m, g, alpha=w * s * s),
+        lambda m, s, g, w: torch.addcmul(m, g, w * s * torch.as_tensor(s)),
     ],
     "guided_eps": [
         eps_through_the_score,
-        lambda e, s, g, w: torch.sub(e, g, alpha=w * s),
+        lambda e, s, g, w: torch.addcmul(e, g, torch.as_tensor(-w * s)),
     ],
 }
 
@@ -100,6 +100,7 @@ WRONG = {
         (lambda m, s, g, w: m + w * g, "Σ is missing"),
         (lambda m, s, g, w: m + s**2 * g, "w is missing"),
         (lambda m, s, g, w: w * s**2 * g, "the mean is missing"),
+        (lambda m, s, g, w: torch.add(m, g, alpha=w * s * s), "the notebook has std as a tensor"),
     ],
     "guided_eps": [
         (lambda e, s, g, w: e + w * s * g, "the sign"),
@@ -107,5 +108,6 @@ WRONG = {
         (lambda e, s, g, w: e - w * g / s, "σ_t multiplies"),
         (lambda e, s, g, w: e - w * s**2 * g, "σ_t once"),
         (lambda e, s, g, w: e - s * g, "w is missing"),
+        (lambda e, s, g, w: torch.sub(e, g, alpha=w * s), "the notebook has sigma as a tensor"),
     ],
 }

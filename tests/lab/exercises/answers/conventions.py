@@ -19,7 +19,7 @@ RIGHT = {
     "to_model": [
         lambda x: x.float() / 127.5 - 1,
         lambda x: 2 * (x / 255) - 1,
-        lambda x: (x.double() - 127.5) / 127.5,
+        lambda x: (x.double() - 127.5).float() / 127.5,
         to_float,
     ],
     "count_plushies": [
@@ -41,6 +41,7 @@ WRONG = {
         (lambda x: 1 - x / 127.5, "turned round"),
         (lambda x: x / 255 * 2, "the shift is missing"),
         (lambda x: x - 127.5, "the scale is missing"),
+        (lambda x: (x.double() - 127.5) / 127.5, "expected torch.float32, got torch.float64"),
     ],
     "count_plushies": [
         (lambda s, f, a, c, b, p: s * f * a * c * b * p, "nothing has no colour"),

@@ -30,7 +30,7 @@ def guess_by_descent(samples):
         loss = ((samples - a) ** 2).mean(0).sum()
         (gradient,) = torch.autograd.grad(loss, a)
         a = (a - 0.3 * gradient).detach().requires_grad_()
-    return a
+    return a.detach()
 
 
 def weigh(squares, w):

@@ -129,7 +129,7 @@ WRONG = {
         (off_by_one, "the last symbol got lost"),
         (past_the_end, "past the end"),
         (in_place, "in place"),
-        (lambda s, p: "".join(s), "expected a list of symbols, got the string"),
+        (lambda s, p: "".join(s), "expected a list of strings, got str"),
         (lambda s, p: sorted(merge_with_a_stack(s, p)), "walk from left to right"),
         (from_the_right, "from left to right"),
         (in_either_order, "(a, h) is not (h, a)"),
@@ -158,6 +158,6 @@ WRONG = {
         (lambda n: torch.ones(n, n).tril(), "the mask holds truth values"),
         (lambda n: torch.full((n, n), -torch.inf).triu(1), "a mask to *add*"),
         (lambda n: torch.ones(n).bool(), "expected shape (4, 4), got (4,)"),
-        (lambda n: [[True] * n] * n, "expected a bool tensor (4, 4), got list"),
+        (lambda n: [[True] * n] * n, "expected a bool tensor, got a list of 4"),
     ],
 }
