@@ -310,7 +310,7 @@ def test_no_home(server, monkeypatch, capsys):
     monkeypatch.setattr(Path, "expanduser", homeless)
     assert obtain(toy(server.host), ASK) is None
     assert "are not on this machine" in capsys.readouterr().out
-    assert "Could not determine home directory" in fetched(toy(server.host), capsys)
+    assert "there is no folder to keep them in" in fetched(toy(server.host), capsys)
 
 
 def test_two_processes_do_not_fetch_at_once(server, cache, capsys):

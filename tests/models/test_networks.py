@@ -186,7 +186,7 @@ def test_clip_embeddings_have_unit_length_and_the_scale_is_clamped(pictures, tok
 
 
 def test_too_long_a_prompt_is_an_error(tokenizer):
-    with pytest.raises(ValueError, match="too long: 240 tokens, and 14 fit"):
+    with pytest.raises(ValueError, match="is too long: .* tokens, and 14 fit"):
         CLIP(tokenizer).encode_text("a very " * 40)
 
 
