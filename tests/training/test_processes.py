@@ -77,7 +77,7 @@ def folder(tmp_path_factory):
     launch(script, folder, "stopped-state", "whole", "stopped")
     launch(script, folder, "killed-state", "killed", code=1)
     for how in ("stopped", "killed"):
-        assert [path.name for path in (folder / f"{how}-state").iterdir()] == ["5-of-10.safetensors"]
+        assert [path.name for path in (folder / f"{how}-state").iterdir()] == ["5-of-10"]
         launch(script, folder, f"{how}-state", f"resumed after {how}")
     return folder
 
