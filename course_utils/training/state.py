@@ -1,21 +1,17 @@
 """An interrupted run on disk. `accelerate` saves and loads it; here is when a save is complete, whole and of this run.
 
-Each save is a folder, `STEP-of-STEPS`, with a seal: a file that says what the run is made of (recipe, data, seed, the
-models that it builds on) and has the digest of every other file, and its own. So not one bit can change unnoticed.
+Each save is a sealed folder, `STEP-of-STEPS`, so not one bit of it can change unnoticed. The seal says what the run is
+made of (recipe, data, seed, the models that it builds on), and has every process's random numbers.
 """
 
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 import re
-import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import torch
 from accelerate import Accelerator
@@ -23,12 +19,12 @@ from accelerate.utils import SAFE_WEIGHTS_NAME, gather_object
 from safetensors.torch import load as load_bytes
 from torch import Tensor, nn
 
-from course_utils import files, sealed
+from course_utils import files
 from course_utils.training.processes import TrainingError, on_main
+from course_utils.training.seals import SEAL, clear, opened, seal, unnamed
 
 SAVE = re.compile(r"(\d+)-of-\d+")
 ASIDE = re.compile(r"\d+-of-\d+\.aside-(\d+)")
-SEAL = "seal.safetensors"
 KEPT, SET_ASIDE = 2, 3  # saves of a run; those that could not be used
 
 
@@ -48,7 +44,7 @@ def remove(folder: Path) -> None:
     """Remove a run's saves, those of the runs below it, and the folders that are empty then."""
     if not folder.is_dir():
         return
-    _clear(folder, [path for _, path in saves(folder)])
+    clear(folder, [path for _, path in saves(folder)])
     for path in folder.iterdir():
         if path.is_dir():
             remove(path)
@@ -93,10 +89,10 @@ class RunState:
         keeping: list[Any] = [self.modules, *self.optimizers]
         before, random = copy.deepcopy([part.state_dict() for part in keeping]), self._random()
         for _, path in on_main(self.accelerator, lambda: saves(self.folder)[::-1]):
-            about, failure = self._everywhere(self._take, path)
+            found, failure = self._everywhere(self._take, path)
             if not failure:
-                self.accelerator.print(f"goes on from step {about['step']} of {self.steps}", flush=True)
-                return about["step"], about["history"]
+                self.accelerator.print(f"goes on from step {found[0]} of {self.steps}", flush=True)
+                return found
             for part, values in zip(keeping, before, strict=True):
                 part.load_state_dict(values)
             self._set_random(random)
@@ -114,10 +110,10 @@ class RunState:
         gather, device = self.accelerator.gather, self.accelerator.device
         random = {k: gather(v[None].to(device)).cpu() for k, v in self._random().items()}  # a row for each process
         about = {"step": step, "made_of": self.made_of, "history": history}
-        unnamed = on_main(self.accelerator, partial(_unnamed, self.folder))
-        _, failure = self._everywhere(self._write, unnamed)
+        folder = on_main(self.accelerator, partial(unnamed, self.folder))
+        _, failure = self._everywhere(self._write, folder)
         if not failure:
-            _, failure = self._everywhere(self._finish, unnamed, random, about)
+            _, failure = self._everywhere(self._finish, folder, random, about)
         if failure:
             on_main(self.accelerator, partial(self._give_up, step, failure))
 
@@ -139,13 +135,13 @@ class RunState:
         accelerate keeps the global ones, too, but not those of MPS, and says nothing when it cannot set them.
         """
         own, device = {"generator": self.generator.get_state(), "cpu": torch.get_rng_state()}, self.accelerator.device
-        return own | ({"device": _on(device).get_rng_state()} if device.type in ("cuda", "mps") else {})
+        return own | ({"device": getattr(torch, device.type).get_rng_state()} if device.type in ("cuda", "mps") else {})
 
     def _set_random(self, states: Mapping[str, Tensor]) -> None:
         self.generator.set_state(states["generator"])
         torch.set_rng_state(states["cpu"])
         if "device" in states:
-            _on(self.accelerator.device).set_rng_state(states["device"])
+            getattr(torch, self.accelerator.device.type).set_rng_state(states["device"])
 
     def _not_finite(self) -> str:
         """The name of a weight, an average or a moment that is not finite, if there is one."""
@@ -153,22 +149,21 @@ class RunState:
         values = [*self.modules.state_dict().items(), *moments]
         return next((name for name, value in values if not value.isfinite().all()), "")
 
-    def _write(self, unnamed: Path) -> None:
+    def _write(self, folder: Path) -> None:
         if self.accelerator.is_main_process:
-            _clear(self.folder)
-            files.check_writable(unnamed / SEAL)
-        self.accelerator.save_state(str(unnamed))
+            clear(self.folder)
+            files.check_writable(folder / SEAL)
+        self.accelerator.save_state(str(folder))
 
-    def _finish(self, unnamed: Path, random: dict[str, Tensor], about: dict) -> None:
+    def _finish(self, folder: Path, random: dict[str, Tensor], about: dict) -> None:
         """The seal, and with it the name. Only then do earlier saves go."""
         if self.accelerator.is_main_process:
-            seal = sealed.pack(random, {"about": json.dumps(about | {"files": _digests(unnamed)})})
-            files.replace({unnamed / SEAL: seal})
-            unnamed.replace(self.folder / f"{about['step']}-of-{self.steps}")
-            _clear(self.folder, [path for _, path in saves(self.folder)[:-KEPT]])
+            seal(folder, about, random)
+            folder.replace(self.folder / f"{about['step']}-of-{self.steps}")
+            clear(self.folder, [path for _, path in saves(self.folder)[:-KEPT]])
 
     def _give_up(self, step: int, failure: str) -> None:
-        _clear(self.folder)
+        clear(self.folder)
         kept = [done for done, _ in saves(self.folder)]
         raise TrainingError(
             f"step {step} could not be saved in {self.folder} ({failure}); "
@@ -185,11 +180,15 @@ class RunState:
                 f"{path} is of no use and cannot be set aside ({files.why(error)}); remove it"
             ) from error
         print(f"{path} is set aside, as {aside.name}: {reason}", flush=True)
-        _clear(self.folder, [old for _, old in earlier[: 1 - SET_ASIDE]])
+        clear(self.folder, [old for _, old in earlier[: 1 - SET_ASIDE]])
 
-    def _take(self, path: Path) -> dict:
-        """Load a save if it is whole and of this run: what its seal says. Raises an error of any kind if it is not."""
-        about, rows = self._unsealed(path)
+    def _take(self, path: Path) -> tuple[int, dict]:
+        """Load a save if it is whole and of this run: steps done and history. Raises an error of any kind if it is not."""
+        about, rows = opened(path)
+        _compare(dict(about["made_of"]), self.made_of)
+        step = int(about["step"])
+        if path.name != f"{step}-of-{self.steps}" or not 0 < step <= self.steps:
+            raise ValueError(f"it is not what its name says (step {step} of {self.steps})")
         processes, settings = self.accelerator.num_processes, [o.state_dict()["param_groups"] for o in self.optimizers]
         _compare(_forms(rows), _forms({k: v.expand(processes, *v.shape) for k, v in self._random().items()}))
         self.accelerator.load_state(str(path))
@@ -202,19 +201,7 @@ class RunState:
             raise ValueError(f"it holds values that are not finite ({name})")
         # Clones, because torch crashes when a generator's state is a row of a larger tensor.
         self._set_random({name: row[self.accelerator.process_index].clone() for name, row in rows.items()})
-        return about
-
-    def _unsealed(self, path: Path) -> tuple[dict, dict[str, Tensor]]:
-        """What the seal says, and every process's random numbers."""
-        seal = files.read(path / SEAL)
-        rows, about = sealed.tensors(seal), json.loads(sealed.words(seal)["about"])
-        step, names, digests = int(about["step"]), dict(about["files"]), _digests(path)
-        if wrong := [name for name in sorted(names | digests) if names.get(name) != digests.get(name)]:
-            raise ValueError(f"it is damaged ({', '.join(wrong)})")
-        _compare(dict(about["made_of"]), self.made_of)
-        if path.name != f"{step}-of-{self.steps}" or not 0 < step <= self.steps:
-            raise ValueError(f"it is not what its name says (step {step} of {self.steps})")
-        return {"step": step, "history": dict(about["history"])}, rows
+        return step, dict(about["history"])
 
     def _load_modules(self, models: list[nn.Module], folder: str) -> None:
         """In the place of accelerate, which maps the file, and takes weights of any type."""
@@ -234,29 +221,3 @@ def _compare(there: Mapping[str, str], here: Mapping[str, str]) -> None:
 
 def _forms(tensors: Mapping[str, Tensor]) -> dict[str, str]:
     return {name: f"{[*value.shape]} {value.dtype}" for name, value in tensors.items()}
-
-
-def _digests(folder: Path) -> dict[str, str]:
-    """The SHA-256 of every file beside the seal. Hidden ones are the desktop's."""
-    names = sorted(path.name for path in folder.iterdir() if path.name != SEAL and not path.name.startswith("."))
-    return {name: hashlib.sha256(files.read(folder / name)).hexdigest() for name in names}
-
-
-def _unnamed(folder: Path) -> Path:
-    return folder / f".{uuid4().hex}.partial"
-
-
-def _clear(folder: Path, paths: Iterable[Path] = ()) -> None:
-    """Remove saves, and what killed processes left. A save loses its name first, so that no half of it has one."""
-    for path in paths:
-        path.rename(_unnamed(folder))
-    for path in folder.glob(".*.partial"):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
-
-
-def _on(device: torch.device):
-    """torch's module for a device, which has its global random numbers."""
-    return torch.cuda if device.type == "cuda" else torch.mps
