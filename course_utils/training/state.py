@@ -111,11 +111,13 @@ class RunState:
         random = {k: gather(v[None].to(device)).cpu() for k, v in self._random().items()}  # a row for each process
         about = {"step": step, "made_of": self.made_of, "history": history}
         folder = on_main(self.accelerator, partial(unnamed, self.folder))
-        _, failure = self._everywhere(self._write, folder)
-        if not failure:
-            _, failure = self._everywhere(self._finish, folder, random, about)
-        if failure:
-            on_main(self.accelerator, partial(self._give_up, step, failure))
+        for act, arguments in (
+            (self._begin, (folder,)),
+            (self.accelerator.save_state, (str(folder),)),
+            (self._finish, (folder, random, about)),
+        ):
+            if failure := self._everywhere(act, *arguments)[1]:
+                on_main(self.accelerator, partial(self._give_up, step, failure))
 
     def _everywhere(self, act: Callable[..., Any], *arguments: object) -> tuple[Any, str]:
         """What `act` returns in this process, and why it failed in one of them, or nothing."""
@@ -149,11 +151,10 @@ class RunState:
         values = [*self.modules.state_dict().items(), *moments]
         return next((name for name, value in values if not value.isfinite().all()), "")
 
-    def _write(self, folder: Path) -> None:
+    def _begin(self, folder: Path) -> None:
         if self.accelerator.is_main_process:
             clear(self.folder)
             files.check_writable(folder / SEAL)
-        self.accelerator.save_state(str(folder))
 
     def _finish(self, folder: Path, random: dict[str, Tensor], about: dict) -> None:
         """The seal, and with it the name. Only then do earlier saves go."""
