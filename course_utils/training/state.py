@@ -1,39 +1,37 @@
-"""An interrupted run on disk: one file for each save, `STEP-of-STEPS.safetensors`, which is whole or is not used.
+"""An interrupted run on disk. `accelerate` saves and loads it; here is when a save is complete, whole and of this run.
 
-A file carries its digest, so that not one bit of it can change unnoticed, and says what the run is made of: recipe,
-data, seed, the models that it builds on. Nothing is pickled, so no file can run anything.
+Each save is a sealed folder, `STEP-of-STEPS`, so not one bit of it can change unnoticed. The seal says what the run is
+made of (recipe, data, seed, the models that it builds on), and has every process's random numbers.
 """
 
 from __future__ import annotations
 
-import json
+import copy
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import SAFE_WEIGHTS_NAME, gather_object
+from safetensors.torch import load as load_bytes
 from torch import Tensor, nn
 
-from course_utils import files, sealed
+from course_utils import files
 from course_utils.training.processes import TrainingError, on_main
+from course_utils.training.seals import SEAL, clear, opened, seal, unnamed
 
-SAVE = re.compile(r"(\d+)-of-(\d+)\.safetensors")
-ASIDE = re.compile(SAVE.pattern + r"\.aside-\d+")
-KEPT, SET_ASIDE = 2, 3  # saves of a run; files that could not be used
-MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what AdamW remembers of a parameter
-
-
-class _Unfit(Exception):
-    """Why a file cannot be gone on from, as the end of a sentence about it."""
+SAVE = re.compile(r"(\d+)-of-\d+")
+ASIDE = re.compile(r"\d+-of-\d+\.aside-(\d+)")
+KEPT, SET_ASIDE = 2, 3  # saves of a run; those that could not be used
 
 
-def saves(folder: Path) -> list[tuple[int, Path]]:
-    """(steps done, file) of every save in a run's folder, the newest last."""
-    if not folder.is_dir():
-        return []
-    named = ((SAVE.fullmatch(path.name), path) for path in folder.iterdir())
-    return sorted((int(name[1]), path) for name, path in named if name)
+def saves(folder: Path, named: re.Pattern[str] = SAVE) -> list[tuple[int, Path]]:
+    """(steps done, subfolder) of every save in a run's folder, the newest last."""
+    found = ((named.fullmatch(path.name), path) for path in folder.iterdir()) if folder.is_dir() else ()
+    return sorted((int(name[1]), path) for name, path in found if name)
 
 
 def saves_below(folder: Path) -> list[tuple[int, Path]]:
@@ -46,8 +44,7 @@ def remove(folder: Path) -> None:
     """Remove a run's saves, those of the runs below it, and the folders that are empty then."""
     if not folder.is_dir():
         return
-    for path in [*(path for _, path in saves(folder)), *folder.glob(".*.partial")]:
-        path.unlink(missing_ok=True)
+    clear(folder, [path for _, path in saves(folder)])
     for path in folder.iterdir():
         if path.is_dir():
             remove(path)
@@ -58,9 +55,9 @@ def remove(folder: Path) -> None:
 class RunState:
     """A run's state in a folder: modules, their averages, optimizers, each process's random numbers, and the history.
 
-    Every process calls every method; only the main one writes. The two newest saves are kept, so that a run whose
-    newest is damaged goes on from the one before. `made_of` names what the run is made of; a save of a run that is made
-    of something else is set aside, like a damaged one, and the run starts anew.
+    Every process calls every method. The two newest saves are kept, so that a run whose newest is damaged goes on from
+    the one before. `made_of` names what the run is made of; a save of a run that is made of something else is set
+    aside, like a damaged one, and the run starts anew.
     """
 
     def __init__(
@@ -74,40 +71,33 @@ class RunState:
         made_of: Mapping[str, str],
     ):
         self.folder, self.accelerator, self.generator, self.steps = Path(folder), accelerator, generator, steps
-        self.modules, self.optimizers = modules, optimizers
+        self.modules, self.optimizers = nn.ModuleList(modules), optimizers
         self.made_of = {**made_of, "steps": str(steps), "processes": str(accelerator.num_processes)}
         if self.folder.exists() and not self.folder.is_dir():
             raise ValueError(f"state: got {self.folder}, a file; expected a folder")
+        # Prepared for evaluation, modules are registered and nothing else: `fit` averages gradients itself.
+        accelerator.prepare_model(self.modules, device_placement=False, evaluation_mode=True)
+        for optimizer in optimizers:
+            accelerator.prepare_optimizer(optimizer, device_placement=False)
+        accelerator.register_load_state_pre_hook(self._load_modules)
 
     def load(self) -> tuple[int, dict]:
         """Bring everything to where the newest save left it: the steps done and the history; 0 and {} without a save.
 
-        What cannot be used is named in one line and set aside. Until a save is known to be whole, nothing changes.
+        What cannot be used is named in one line and set aside, and leaves everything as it was.
         """
-        chosen = on_main(self.accelerator, self._choose)
-        if chosen is None:
-            return 0, {}
-        about, tensors = self._read(chosen)
-        for i, module in enumerate(self.modules):
-            prefix = f"module.{i}."
-            module.load_state_dict({k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)})
-        for i, optimizer in enumerate(self.optimizers):
-            state = {}
-            for j, p in enumerate(_parameters(optimizer)):
-                if f"optimizer.{i}.{j}.step" in tensors:
-                    step, *moments = (tensors[f"optimizer.{i}.{j}.{name}"] for name in MOMENTS)
-                    # In the parameter's own memory layout, which fused optimizers take for granted.
-                    own = [torch.empty_like(p).copy_(moment) for moment in moments]
-                    state[j] = dict(zip(MOMENTS, [step, *own], strict=True))
-            optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-        rank = self.accelerator.process_index
-        # Clones, because torch crashes when a generator's state is a row of a larger tensor.
-        self.generator.set_state(tensors["random.generator"][rank].clone())
-        torch.set_rng_state(tensors["random.cpu"][rank].clone())
-        if "random.device" in tensors:
-            _on(self.accelerator.device).set_rng_state(tensors["random.device"][rank].clone())
-        self.accelerator.print(f"goes on from step {about['step']} of {self.steps}", flush=True)
-        return about["step"], about["history"]
+        keeping: list[Any] = [self.modules, *self.optimizers]
+        before, random = copy.deepcopy([part.state_dict() for part in keeping]), self._random()
+        for _, path in on_main(self.accelerator, lambda: saves(self.folder)[::-1]):
+            found, failure = self._everywhere(self._take, path)
+            if not failure:
+                self.accelerator.print(f"goes on from step {found[0]} of {self.steps}", flush=True)
+                return found
+            for part, values in zip(keeping, before, strict=True):
+                part.load_state_dict(values)
+            self._set_random(random)
+            on_main(self.accelerator, partial(self._set_aside, path, failure))
+        return 0, {}
 
     def save(self, step: int, history: dict) -> None:
         """Keep the run as it is after so many steps.
@@ -115,122 +105,120 @@ class RunState:
         Raises FloatingPointError for values that are not finite, TrainingError if the folder cannot be written; what
         was kept before is kept on.
         """
-        tensors = {**self._weights(), **self._random()}
-        for name, value in tensors.items():
-            if value.is_floating_point() and not value.isfinite().all():
-                raise FloatingPointError(f"training went wrong by step {step}: {name} is not finite")
+        if name := self._not_finite():
+            raise FloatingPointError(f"training went wrong by step {step}: {name} is not finite")
+        gather, device = self.accelerator.gather, self.accelerator.device
+        random = {k: gather(v[None].to(device)).cpu() for k, v in self._random().items()}  # a row for each process
         about = {"step": step, "made_of": self.made_of, "history": history}
-        on_main(self.accelerator, lambda: self._write(step, sealed.pack(tensors, {"about": json.dumps(about)})))
+        folder = on_main(self.accelerator, partial(unnamed, self.folder))
+        for act, arguments in (
+            (self._begin, (folder,)),
+            (self.accelerator.save_state, (str(folder),)),
+            (self._finish, (folder, random, about)),
+        ):
+            if failure := self._everywhere(act, *arguments)[1]:
+                on_main(self.accelerator, partial(self._give_up, step, failure))
 
-    def _weights(self) -> dict[str, Tensor]:
-        found = {f"module.{i}.{k}": v for i, module in enumerate(self.modules) for k, v in module.state_dict().items()}
-        for i, optimizer in enumerate(self.optimizers):
-            for j, p in enumerate(_parameters(optimizer)):
-                found |= {f"optimizer.{i}.{j}.{k}": v for k, v in optimizer.state.get(p, {}).items()}
-        return {k: v.detach().to("cpu", copy=True).contiguous() for k, v in found.items()}
-
-    def _own_random(self) -> dict[str, Tensor]:
-        own = {"random.generator": self.generator.get_state(), "random.cpu": torch.get_rng_state()}
-        device = self.accelerator.device
-        return own | ({"random.device": _on(device).get_rng_state()} if device.type in ("cuda", "mps") else {})
+    def _everywhere(self, act: Callable[..., Any], *arguments: object) -> tuple[Any, str]:
+        """What `act` returns in this process, and why it failed in one of them, or nothing."""
+        result, reason = None, ""
+        try:
+            result = act(*arguments)
+        except OSError as error:
+            reason = f"{Path(error.filename or self.folder).name}: {files.why(error)}"
+        except Exception as error:  # torch, safetensors and pickle have an error each for every way to fail
+            kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+            reason = kind + " ".join(str(error).split())
+        return result, next(filter(None, gather_object([reason])), "")
 
     def _random(self) -> dict[str, Tensor]:
-        """The states of the random numbers, one row for each process."""
-        gather, device = self.accelerator.gather, self.accelerator.device
-        return {k: gather(v[None].to(device)).cpu() for k, v in self._own_random().items()}
+        """The states of this process's random numbers.
 
-    def _write(self, step: int, raw: bytes) -> None:
+        accelerate keeps the global ones, too, but not those of MPS, and says nothing when it cannot set them.
+        """
+        own, device = {"generator": self.generator.get_state(), "cpu": torch.get_rng_state()}, self.accelerator.device
+        return own | ({"device": getattr(torch, device.type).get_rng_state()} if device.type in ("cuda", "mps") else {})
+
+    def _set_random(self, states: Mapping[str, Tensor]) -> None:
+        self.generator.set_state(states["generator"])
+        torch.set_rng_state(states["cpu"])
+        if "device" in states:
+            getattr(torch, self.accelerator.device.type).set_rng_state(states["device"])
+
+    def _not_finite(self) -> str:
+        """The name of a weight, an average or a moment that is not finite, if there is one."""
+        moments = [pair for optimizer in self.optimizers for of in optimizer.state.values() for pair in of.items()]
+        values = [*self.modules.state_dict().items(), *moments]
+        return next((name for name, value in values if not value.isfinite().all()), "")
+
+    def _begin(self, folder: Path) -> None:
+        if self.accelerator.is_main_process:
+            clear(self.folder)
+            files.check_writable(folder / SEAL)
+
+    def _finish(self, folder: Path, random: dict[str, Tensor], about: dict) -> None:
+        """The seal, and with it the name. Only then do earlier saves go."""
+        if self.accelerator.is_main_process:
+            seal(folder, about, random)
+            folder.replace(self.folder / f"{about['step']}-of-{self.steps}")
+            clear(self.folder, [path for _, path in saves(self.folder)[:-KEPT]])
+
+    def _give_up(self, step: int, failure: str) -> None:
+        clear(self.folder)
+        kept = [done for done, _ in saves(self.folder)]
+        raise TrainingError(
+            f"step {step} could not be saved in {self.folder} ({failure}); "
+            + (f"step {kept[-1]} is kept, and the same run goes on from it" if kept else "nothing is kept yet")
+        )
+
+    def _set_aside(self, path: Path, reason: str) -> None:
+        earlier = saves(self.folder, ASIDE)
+        aside = path.with_name(f"{path.name}.aside-{earlier[-1][0] + 1 if earlier else 1}")
         try:
-            files.replace({self.folder / f"{step}-of-{self.steps}.safetensors": raw})
-        except OSError as error:
-            kept = [done for done, _ in saves(self.folder)]
-            raise TrainingError(
-                f"step {step} could not be saved in {self.folder} ({files.why(error)}); "
-                + (f"step {kept[-1]} is kept, and the same run goes on from it" if kept else "nothing is kept yet")
-            ) from error
-        for _, path in saves(self.folder)[:-KEPT]:
-            path.unlink(missing_ok=True)
-
-    def _choose(self) -> Path | None:
-        """The newest save that is whole and of this run. What is newer is set aside, with a line for each."""
-        for _, path in reversed(saves(self.folder)):
-            try:
-                self._read(path)
-                return path
-            except _Unfit as reason:
-                print(f"{path} {reason}; it is set aside, as {self._set_aside(path).name}", flush=True)
-        return None
-
-    def _set_aside(self, path: Path) -> Path:
-        earlier = sorted((p for p in self.folder.iterdir() if ASIDE.fullmatch(p.name)), key=lambda p: p.stat().st_mtime)
-        for old in earlier[: 1 - SET_ASIDE]:
-            old.unlink()
-        used = {p.name for p in earlier}
-        number = next(n for n in range(1, len(used) + 2) if f"{path.name}.aside-{n}" not in used)
-        try:
-            return path.rename(path.with_name(f"{path.name}.aside-{number}"))
+            path.rename(aside)
         except OSError as error:
             raise TrainingError(
                 f"{path} is of no use and cannot be set aside ({files.why(error)}); remove it"
             ) from error
+        print(f"{path} is set aside, as {aside.name}: {reason}", flush=True)
+        clear(self.folder, [old for _, old in earlier[: 1 - SET_ASIDE]])
 
-    def _read(self, path: Path) -> tuple[dict, dict[str, Tensor]]:
-        """What a save says of itself, and its tensors, which fit this run. Raises _Unfit."""
-        try:
-            raw = files.read(path)
-        except OSError as error:
-            raise _Unfit(f"cannot be read ({files.why(error)})") from error
-        try:
-            tensors = sealed.tensors(raw)
-        except ValueError as error:
-            raise _Unfit(f"is damaged: {error}") from error
-        try:
-            about = json.loads(sealed.words(raw)["about"])
-            step, made_of, history = int(about["step"]), dict(about["made_of"]), dict(about["history"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise _Unfit(f"is not the state of a run ({error})") from error
-        for key in sorted(self.made_of.keys() | made_of.keys()):
-            there, here = made_of.get(key, "none"), self.made_of.get(key, "none")
-            if there != here:
-                raise _Unfit(f"is of another run ({key}: {there} there, {here} here)")
-        if path.name != f"{step}-of-{self.steps}.safetensors" or not 0 < step <= self.steps:
-            raise _Unfit(f"is not what its name says (step {step} of {self.steps})")
-        self._check(tensors)
-        return {"step": step, "history": history}, tensors
+    def _take(self, path: Path) -> tuple[int, dict]:
+        """Load a save if it is whole and of this run: steps done and history. Raises an error of any kind if it is not."""
+        about, rows = opened(path)
+        _compare(dict(about["made_of"]), self.made_of)
+        step = int(about["step"])
+        if path.name != f"{step}-of-{self.steps}" or not 0 < step <= self.steps:
+            raise ValueError(f"it is not what its name says (step {step} of {self.steps})")
+        processes, settings = self.accelerator.num_processes, [o.state_dict()["param_groups"] for o in self.optimizers]
+        _compare(_forms(rows), _forms({k: v.expand(processes, *v.shape) for k, v in self._random().items()}))
+        self.accelerator.load_state(str(path))
+        for optimizer, own in zip(self.optimizers, settings, strict=True):
+            for group, here in zip(optimizer.param_groups, own, strict=True):
+                group.update(here, params=group["params"])
+            for p, moments in optimizer.state.items():
+                _compare(_forms(moments), _forms({"step": torch.zeros(()), "exp_avg": p, "exp_avg_sq": p}))
+        if name := self._not_finite():
+            raise ValueError(f"it holds values that are not finite ({name})")
+        # Clones, because torch crashes when a generator's state is a row of a larger tensor.
+        self._set_random({name: row[self.accelerator.process_index].clone() for name, row in rows.items()})
+        return step, dict(about["history"])
 
-    def _check(self, tensors: dict[str, Tensor]) -> None:
-        expected = self._expected(tensors)
-        for name in sorted(expected.keys() | tensors.keys()):
-            if name not in tensors or name not in expected:
-                how = "misses" if name in expected else "has a foreign"
-                raise _Unfit(f"does not fit this run: it {how} {name}")
-            value, shape = tensors[name], expected[name]
-            if (value.shape, value.dtype) != shape:
-                raise _Unfit(f"does not fit this run ({name}: {[*value.shape]} there, {[*shape[0]]} here)")
-            if value.is_floating_point() and not value.isfinite().all():
-                raise _Unfit(f"holds values that are not finite ({name})")
-
-    def _expected(self, tensors: dict[str, Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:
-        """Shape and type by name. A parameter has all of its moments, or none while its part still rests."""
-        expected = {
-            f"module.{i}.{k}": (v.shape, v.dtype)
-            for i, module in enumerate(self.modules)
-            for k, v in module.state_dict().items()
-        }
-        for i, optimizer in enumerate(self.optimizers):
-            for j, p in enumerate(_parameters(optimizer)):
-                names = [f"optimizer.{i}.{j}.{moment}" for moment in MOMENTS]
-                if any(name in tensors for name in names):
-                    shapes = [(torch.Size(), torch.float32), *[(p.shape, p.dtype)] * 2]
-                    expected |= dict(zip(names, shapes, strict=True))
-        processes = self.accelerator.num_processes
-        return expected | {k: (torch.Size([processes, *v.shape]), v.dtype) for k, v in self._own_random().items()}
+    def _load_modules(self, models: list[nn.Module], folder: str) -> None:
+        """In the place of accelerate, which maps the file, and takes weights of any type."""
+        models.clear()
+        found = load_bytes(files.read(Path(folder) / SAFE_WEIGHTS_NAME))
+        _compare(_forms(found), _forms(self.modules.state_dict()))
+        self.modules.load_state_dict(found)
 
 
-def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
-    return [p for group in optimizer.param_groups for p in group["params"]]
+def _compare(there: Mapping[str, str], here: Mapping[str, str]) -> None:
+    for key in sorted(there.keys() | here.keys()):
+        if there.get(key) != here.get(key):
+            raise ValueError(
+                f"it is of another run ({key}: {there.get(key, 'none')} there, {here.get(key, 'none')} here)"
+            )
 
 
-def _on(device: torch.device):
-    """torch's module for a device, which has its global random numbers."""
-    return torch.cuda if device.type == "cuda" else torch.mps
+def _forms(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    return {name: f"{[*value.shape]} {value.dtype}" for name, value in tensors.items()}

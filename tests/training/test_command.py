@@ -302,7 +302,7 @@ def test_a_state_that_was_made_on_another_vae_is_not_resumed(monkeypatch, capsys
     capsys.readouterr()
     assert command.main(["denoiser"]) == 0
     said = capsys.readouterr().out
-    assert re.search(r"is of another run \(vae: [0-9a-f]{32} there, [0-9a-f]{32} here\); it is set aside", said)
+    assert re.search(r"is set aside, .*: it is of another run \(vae: [0-9a-f]{32} there, [0-9a-f]{32} here\)", said)
     assert "goes on" not in said
 
 

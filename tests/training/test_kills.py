@@ -10,19 +10,20 @@ import random
 import signal
 import socket
 import sys
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from unittest import mock
 
 import pytest
 import torch
+from accelerate.utils import other
 from safetensors import safe_open
 from torch import nn
 
 from course_utils import checkpoints, files, runtime
 from course_utils.models.denoiser import Denoiser, DenoiserConfig
 from course_utils.training import __main__ as command
-from course_utils.training import loop, state
+from course_utils.training import loop
 from course_utils.training.recipes import RECIPES
 
 STEPS, EVERY = 30, 3
@@ -52,7 +53,7 @@ def die():
 
 @contextmanager
 def killed_at(moment):
-    """Die at the moment-th of all steps and of all operations on files: opened, half written, written, renamed, gone."""
+    """Die at the moment-th of all steps and of all operations on files: made, half written, written, renamed, gone."""
     count = 0
 
     def pass_by():
@@ -61,39 +62,38 @@ def killed_at(moment):
         if count == moment:
             die()
 
-    write, replace, unlink = files._write, os.replace, Path.unlink
-
-    def dying_write(path, raw):
-        pass_by()
-        with open(path, "xb") as file:
-            file.write(raw[: len(raw) // 2])
+    def half(path):
+        """A process that dies here leaves a file that is cut."""
+        with open(path, "wb") as file:
+            file.write(b"half")
             file.flush()
             pass_by()
         os.remove(path)
-        write(path, raw)
-        pass_by()
 
-    def dying_replace(old, new):
-        pass_by()
-        replace(old, new)
-        pass_by()
+    def dying(act, half_at=None):
+        def act_or_die(*arguments, **options):
+            pass_by()
+            if half_at is not None:
+                half(arguments[half_at])
+            result = act(*arguments, **options)
+            pass_by()
+            return result
 
-    def dying_unlink(self, missing_ok=False):
-        unlink(self, missing_ok=missing_ok)
-        pass_by()
+        return act_or_die
 
-    step = loop.learning_rate
-
-    def dying_step(*arguments):
-        pass_by()
-        return step(*arguments)
-
-    with (
-        mock.patch.object(files, "_write", dying_write),
-        mock.patch.object(os, "replace", dying_replace),
-        mock.patch.object(Path, "unlink", dying_unlink),
-        mock.patch.object(loop, "learning_rate", dying_step),
-    ):
+    with ExitStack() as patches:
+        for owner, name, half_at in (
+            (loop, "learning_rate", None),
+            (torch, "save", 1),
+            (other, "safe_save_file", 1),
+            (files, "_write", 0),
+            (os, "mkdir", None),
+            (os, "rename", None),
+            (os, "replace", None),
+            (os, "unlink", None),
+            (os, "rmdir", None),
+        ):
+            patches.enter_context(mock.patch.object(owner, name, dying(getattr(owner, name), half_at)))
         yield lambda: count
 
 
@@ -162,7 +162,7 @@ def kill(folder, kills, processes=1, seed=0):
         found = weights(cache)
         assert found.keys() == whole.keys()
         assert all(torch.equal(found[k], v) for k, v in whole.items())
-        assert not state.saves_below(cache)
+        assert not any((cache / "training").glob("denoiser-*"))
         checkpoints.load(cache / "checkpoints" / "ci" / "denoiser.safetensors")
     return ends, moments
 

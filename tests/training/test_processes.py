@@ -1,6 +1,7 @@
 """The same recipe over several processes, as `accelerate launch` or `torchrun` start them."""
 
 import os
+import shutil
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -15,11 +16,13 @@ SCRIPT = """
 import os
 import signal
 import sys
+import time
 import torch
 from safetensors.torch import save_file
 from torch import nn
+from course_utils.training import state as state_module
 from course_utils.training.loop import Part, fit
-from course_utils.training.processes import processes
+from course_utils.training.processes import TrainingError, processes
 
 folder, state, *plan = sys.argv[1:]
 accelerator = processes()
@@ -41,12 +44,23 @@ def run(how):
     def other(g):
         return second(torch.randn(2, 2, 4, 4, generator=g)).square().mean(), {}
 
+    if how == "stopped" and rank == 0:  # slow enough for the other to be ahead, if it may
+        clear = state_module.clear
+        state_module.clear = lambda *arguments: (time.sleep(0.5), clear(*arguments))
+
+    if how == "full" and rank == 1:
+        def no_space(*arguments):
+            raise OSError(28, "No space left on device")
+        torch.save = no_space
+
     parts = [Part(first, loss, lr=0.1, ema=0.9), Part(second, other, lr=0.1, start=2)]
     torch.manual_seed(rank)  # dropout follows the global generator
     try:
         fit(parts, steps=10, state=None if how == "whole" else f"{folder}/{state}", save_every=5)
     except KeyboardInterrupt:
         pass
+    except (TrainingError, SystemExit) as error:
+        print(rank, type(error).__name__, error, flush=True)
     weights = torch.cat([p.detach().flatten() for part in parts for p in part.module.parameters()])
     save_file({"weights": weights, "drawn": torch.stack(drawn)}, f"{folder}/{how}-{rank}.safetensors")
 
@@ -77,7 +91,7 @@ def folder(tmp_path_factory):
     launch(script, folder, "stopped-state", "whole", "stopped")
     launch(script, folder, "killed-state", "killed", code=1)
     for how in ("stopped", "killed"):
-        assert [path.name for path in (folder / f"{how}-state").iterdir()] == ["5-of-10.safetensors"]
+        assert [path.name for path in (folder / f"{how}-state").iterdir()] == ["5-of-10"]
         launch(script, folder, f"{how}-state", f"resumed after {how}")
     return folder
 
@@ -99,6 +113,33 @@ def test_processes_that_stop_and_go_on_end_where_unbroken_ones_do(folder, how):
         assert torch.equal(resumed["drawn"], whole["drawn"][5:])
     first, second = results(folder, how)
     assert not torch.isclose(first["drawn"], second["drawn"]).any()
+
+
+def test_a_damaged_state_is_set_aside_once_and_all_start_anew(folder):
+    state = folder / "damaged-state"
+    shutil.copytree(folder / "stopped-state" / "5-of-10", state / "5-of-10")
+    path = state / "5-of-10" / "random_states_1.pkl"
+    path.write_bytes(path.read_bytes()[:-1])
+    said = launch(folder / "train.py", folder, state.name, "after damage")
+    assert (
+        said.splitlines().count(
+            f"{state / '5-of-10'} is set aside, as 5-of-10.aside-1: it is damaged (random_states_1.pkl)"
+        )
+        == 1
+    )
+    assert sorted(path.name for path in state.iterdir()) == ["10-of-10", "5-of-10", "5-of-10.aside-1"]
+    for whole, found in zip(results(folder, "whole"), results(folder, "after damage"), strict=True):
+        assert torch.equal(found["weights"], whole["weights"])
+
+
+def test_a_process_that_cannot_save_stops_all_with_one_line(folder):
+    said = launch(folder / "train.py", folder, "full-state", "full").splitlines()
+    assert sorted(said) == [
+        f"0 TrainingError step 5 could not be saved in {folder / 'full-state'} (full-state: No space left on device); "
+        "nothing is kept yet",
+        "1 SystemExit 1",
+    ]
+    assert not list((folder / "full-state").iterdir())
 
 
 def test_the_command_trains_in_several_processes_and_saves_once(tmp_path):
