@@ -48,7 +48,7 @@ def read(path: Path, largest: int = LARGEST) -> bytes:
     size = _regular(path).st_size
     if size > largest:
         raise OSError(errno.EFBIG, f"it has {size} bytes, expected at most {largest}", str(path))
-    return _patiently(path.read_bytes)
+    return patiently(path.read_bytes)
 
 
 def replace(contents: Mapping[Path, bytes]) -> None:
@@ -67,7 +67,7 @@ def replace(contents: Mapping[Path, bytes]) -> None:
         for path, partial in partials.items():
             _clean(path.parent, partial.stat().st_mtime)
         for path, partial in partials.items():
-            _patiently(functools.partial(os.replace, partial, path))
+            patiently(functools.partial(os.replace, partial, path))
     finally:
         for partial in partials.values():
             with suppress(OSError):
@@ -155,7 +155,7 @@ def _sync(folder: Path) -> None:
             os.close(descriptor)
 
 
-def _patiently(action: Callable[[], T], seconds: float = 2.0) -> T:
+def patiently(action: Callable[[], T], seconds: float = 2.0) -> T:
     """Windows refuses a file for the moment in which another process reads or replaces it."""
     end = time.monotonic() + seconds
     while True:

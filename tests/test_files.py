@@ -144,7 +144,7 @@ def test_a_refusal_that_stays_is_reported(tmp_path, monkeypatch):
     for windows in (False, True):
         monkeypatch.setattr(files, "WINDOWS", windows)
         with pytest.raises(PermissionError):
-            files._patiently(denied, seconds=0.05)
+            files.patiently(denied, seconds=0.05)
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="only Linux lists what is open")

@@ -166,6 +166,8 @@ def main(arguments: list[str] | None = None) -> int:
                 _train(run, accelerator, finished)
             if finished:
                 on_main(accelerator, finished.close)
+            accelerator.wait_for_everyone()  # a process that leaves while another is connected may abort it
+            accelerator.end_training()
     except KeyboardInterrupt:
         if accelerator is None or accelerator.is_main_process:
             print("stopped" + (f": {_what_is_kept(run)}" if run else ""), file=sys.stderr)

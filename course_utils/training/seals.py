@@ -9,6 +9,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -45,7 +46,7 @@ def opened(folder: Path) -> tuple[dict, dict[str, Tensor]]:
 def clear(parent: Path, folders: Iterable[Path] = ()) -> None:
     """Remove folders, and whatever has no name: a killed process left it."""
     for path in folders:
-        path.rename(unnamed(parent))
+        files.patiently(partial(path.rename, unnamed(parent)))
     for path in parent.glob(".*.partial"):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)

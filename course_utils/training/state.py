@@ -160,7 +160,8 @@ class RunState:
         """The seal, and with it the name. Only then do earlier saves go."""
         if self.accelerator.is_main_process:
             seal(folder, about, random)
-            folder.replace(self.folder / f"{about['step']}-of-{self.steps}")
+            name = self.folder / f"{about['step']}-of-{self.steps}"
+            files.patiently(partial(folder.replace, name))
             clear(self.folder, [path for _, path in saves(self.folder)[:-KEPT]])
 
     def _give_up(self, step: int, failure: str) -> None:
@@ -175,7 +176,7 @@ class RunState:
         earlier = saves(self.folder, ASIDE)
         aside = path.with_name(f"{path.name}.aside-{earlier[-1][0] + 1 if earlier else 1}")
         try:
-            path.rename(aside)
+            files.patiently(partial(path.rename, aside))
         except OSError as error:
             raise TrainingError(
                 f"{path} is of no use and cannot be set aside ({files.why(error)}); remove it"
