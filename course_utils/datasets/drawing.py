@@ -217,7 +217,8 @@ def _draw(a: Tensor, seeds: Tensor, fur_seeds: Tensor, size: int) -> Tensor:
     return (image.clamp(0.0, 1.0) * 255.0 + 0.5).to(torch.uint8)
 
 
-def _check_seeds(name: str, seeds: Tensor, n: int) -> Tensor:
+def check_seeds(name: str, seeds: Tensor, n: int) -> Tensor:
+    """(n,) whole numbers as int64 on the CPU, or a ValueError."""
     try:
         seeds = torch.as_tensor(seeds).cpu()
     except (TypeError, ValueError, RuntimeError, OverflowError):
@@ -245,8 +246,8 @@ def render(attributes: Tensor, seeds: Tensor, size: int = 64, fur_seeds: Tensor 
     """
     size = check_size(size)
     a = check_attributes(attributes).cpu()
-    seeds = _check_seeds("seeds", seeds, len(a))
-    fur_seeds = seeds if fur_seeds is None else _check_seeds("fur_seeds", fur_seeds, len(a))
+    seeds = check_seeds("seeds", seeds, len(a))
+    fur_seeds = seeds if fur_seeds is None else check_seeds("fur_seeds", fur_seeds, len(a))
     # Chunks that fit the processor's cache are several times faster than one large batch.
     chunk = max(1, 32 * 64 * 64 // (size * size))
     if not len(a):
