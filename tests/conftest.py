@@ -16,6 +16,18 @@ import torch  # noqa: E402
 torch.set_num_threads(1)
 
 
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A folder that stands for data/checkpoints, with one checkpoint, in a folder called checkpoints."""
+    from course_utils import checkpoints
+    from tests.checkpoint_files import save
+
+    folder = tmp_path / "checkpoints"
+    monkeypatch.setattr(checkpoints, "folder", lambda: folder)
+    save(folder / "denoiser.safetensors")
+    return folder
+
+
 @pytest.hookimpl(optionalhook=True)  # pytest-xdist's
 def pytest_xdist_make_scheduler(config, log):
     """Which tests stay together when several processes share them."""

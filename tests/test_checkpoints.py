@@ -18,15 +18,6 @@ from course_utils.models.tokenizer import Tokenizer
 from tests.checkpoint_files import TINY, WEIGHT, circular_link, posix, save, tiny
 
 
-@pytest.fixture
-def own(tmp_path, monkeypatch) -> Path:
-    """A folder that stands for data/checkpoints, with one checkpoint, in a folder called checkpoints."""
-    folder = tmp_path / "checkpoints"
-    monkeypatch.setattr(checkpoints, "folder", lambda: folder)
-    save(folder / "denoiser.safetensors")
-    return folder
-
-
 def test_what_is_saved_comes_back(tmp_path):
     model = tiny()
     path = save(tmp_path / "new" / "folder" / "x.safetensors", model)

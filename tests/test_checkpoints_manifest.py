@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -22,15 +21,6 @@ from tests.checkpoint_files import (
     save,
     tiny,
 )
-
-
-@pytest.fixture
-def own(tmp_path, monkeypatch) -> Path:
-    """A folder that stands for data/checkpoints, with one checkpoint, in a folder called checkpoints."""
-    folder = tmp_path / "checkpoints"
-    monkeypatch.setattr(checkpoints, "folder", lambda: folder)
-    save(folder / "denoiser.safetensors")
-    return folder
 
 
 def change(**changes):

@@ -38,15 +38,6 @@ from tests.checkpoint_files import (
 )
 
 
-@pytest.fixture
-def own(tmp_path, monkeypatch) -> Path:
-    """A folder that stands for data/checkpoints, with one checkpoint, in a folder called checkpoints."""
-    folder = tmp_path / "checkpoints"
-    monkeypatch.setattr(checkpoints, "folder", lambda: folder)
-    save(folder / "denoiser.safetensors")
-    return folder
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> bytes:
     return save(tmp_path_factory.mktemp("whole") / "x.safetensors").read_bytes()

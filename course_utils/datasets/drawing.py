@@ -10,7 +10,9 @@ Fur is noise that is new in every picture: nobody can predict it, which is what 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +21,8 @@ from torch import Tensor
 from course_utils.arguments import short, whole
 from course_utils.datasets.attributes import check_attributes
 from course_utils.datasets.seeds import uniform
+
+T = TypeVar("T")
 
 RESOLUTIONS = (32, 64, 128, 256)
 
@@ -238,24 +242,38 @@ def check_size(size: int) -> int:
     return int(size)
 
 
+def each_on_a_core(draw: Callable[..., T], *parts: Sequence) -> list[T]:
+    """`draw` of each chunk, on a core of its own.
+
+    Split among cores, each of a chunk's many small operations would first have to wake them up.
+    """
+    threads = min(len(parts[0]), torch.get_num_threads())
+    if threads <= 1:
+        return list(map(draw, *parts))
+    with ThreadPoolExecutor(threads, "render", initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        return list(pool.map(draw, *parts))
+
+
+def checked(
+    attributes: Tensor, seeds: Tensor, size: int, fur_seeds: Tensor | None
+) -> tuple[Tensor, Tensor, int, Tensor]:
+    """What `render` was given, ready for drawing, or a ValueError."""
+    size = check_size(size)
+    a = check_attributes(attributes).cpu()
+    seeds = check_seeds("seeds", seeds, len(a))
+    return a, seeds, size, seeds if fur_seeds is None else check_seeds("fur_seeds", fur_seeds, len(a))
+
+
 def render(attributes: Tensor, seeds: Tensor, size: int = 64, fur_seeds: Tensor | None = None) -> Tensor:
     """Draw plushies: (N, 6) attributes and (N,) integer seeds → (N, 3, size, size) uint8.
 
     The same attributes and seed give the same plushie at every size (32, 64, 128 or 256). With `fur_seeds` (N,),
     the fur follows these and all else still follows `seeds`: the same plushie in other fur.
     """
-    size = check_size(size)
-    a = check_attributes(attributes).cpu()
-    seeds = check_seeds("seeds", seeds, len(a))
-    fur_seeds = seeds if fur_seeds is None else check_seeds("fur_seeds", fur_seeds, len(a))
+    a, seeds, size, fur_seeds = checked(attributes, seeds, size, fur_seeds)
     # Chunks that fit the processor's cache are several times faster than one large batch.
     chunk = max(1, 32 * 64 * 64 // (size * size))
     if not len(a):
         return torch.empty(0, 3, size, size, dtype=torch.uint8)
     parts = a.split(chunk), seeds.split(chunk), fur_seeds.split(chunk), [size] * -(-len(a) // chunk)
-    threads = min(len(parts[0]), torch.get_num_threads())
-    if threads == 1:
-        return torch.cat(list(map(_draw, *parts)))
-    # A core for each chunk: split among cores, each of the many small operations would first have to wake them up.
-    with ThreadPoolExecutor(threads, "render", initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        return torch.cat(list(pool.map(_draw, *parts)))
+    return torch.cat(each_on_a_core(_draw, *parts))

@@ -6,13 +6,10 @@ Every picture is a pure function of its attributes and one integer seed: the sam
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import torch
 from torch import Tensor
 
-from course_utils.datasets.attributes import check_attributes
-from course_utils.datasets.drawing import check_seeds, check_size
+from course_utils.datasets.drawing import checked, each_on_a_core
 from course_utils.datasets.second import fur as hair
 from course_utils.datasets.second.pose import Pose
 from course_utils.datasets.second.scenery import backdrop
@@ -162,10 +159,7 @@ def render(attributes: Tensor, seeds: Tensor, size: int = 128, fur_seeds: Tensor
     The same attributes and seed give the same plushie at every size (32, 64, 128 or 256). With `fur_seeds` (N,),
     the fur follows these and all else still follows `seeds`: the same plushie in other fur.
     """
-    size = check_size(size)
-    a = check_attributes(attributes).cpu()
-    seeds = check_seeds("seeds", seeds, len(a))
-    fur_seeds = seeds if fur_seeds is None else check_seeds("fur_seeds", fur_seeds, len(a))
+    a, seeds, size, fur_seeds = checked(attributes, seeds, size, fur_seeds)
     out = torch.empty(len(a), 3, size, size, dtype=torch.uint8)
     chunk = max(1, min(64, CHUNK * 128 * 128 // size**2))
     # Drawn together are rows of one species that stand at much the same place, few enough for the processor's cache:
@@ -177,12 +171,5 @@ def render(attributes: Tensor, seeds: Tensor, size: int = 128, fur_seeds: Tensor
     def draw(rows: Tensor) -> None:
         out[rows] = _draw(a[rows], seeds[rows], fur_seeds[rows], size)
 
-    threads = min(len(jobs), torch.get_num_threads())
-    if threads <= 1:
-        for rows in jobs:
-            draw(rows)
-        return out
-    # A core for each chunk: split among cores, each of the many small operations would first have to wake them up.
-    with ThreadPoolExecutor(threads, "render", initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        list(pool.map(draw, jobs))
+    each_on_a_core(draw, jobs)
     return out
