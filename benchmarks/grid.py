@@ -280,10 +280,14 @@ def kernel_distance(a: Tensor, b: Tensor) -> float:
     return within(a) + within(b) - 2 * float(kernel(a, b).mean())
 
 
-def sheet(name: str, pictures: Tensor, columns: int = 8) -> None:
+def sheet_of(file: Path, pictures: Tensor, columns: int = 8) -> None:
     """Pictures (N, 3, H, W) in rows, as a PNG."""
     rows = to_uint8(pictures).unflatten(0, (-1, columns)).permute(0, 3, 1, 4, 2)
-    Image.fromarray(rows.reshape(-1, columns * SIDE, 3).numpy()).save(path(f"{name}.png"))
+    Image.fromarray(rows.reshape(-1, columns * SIDE, 3).numpy()).save(file)
+
+
+def sheet(name: str, pictures: Tensor) -> None:
+    sheet_of(path(f"{name}.png"), pictures)
 
 
 class Measure:
