@@ -185,4 +185,4 @@ class CFGExplorer(PictureRows):
     def static(self, prompt: str | None = None, scales: Sequence[float] = SCALES, n: int = 4) -> Image:
         """The same thing as a picture that a notebook keeps: n noises, a row for each w of `scales`."""
         request = self.request if prompt is None else replace(self.request, prompt=prompt)
-        return Image(plots.to_png(self.core.overview(request, scales, n)))
+        return Image(plots.to_jpeg(self.core.overview(request, scales, n)))
