@@ -1,7 +1,7 @@
 """How fast does the slider of notebook 07 answer?  `python benchmarks/slider.py [--runs 40]`
 
 *Latency*: from a value of w to encoded pictures with the judge's opinion, through the explorer's core: 4
-pictures, 20 Euler steps, guided, decoded with the sharp decoder, judged, JPEG. Median and 95th percentile.
+pictures, the explorer's steps, guided, decoded with the sharp decoder, judged, JPEG. Median and 95th percentile.
 
 *Drag*: the explorer itself, its slider moved over the whole range in a second; from the last move to the
 pictures of the last value. What a browser needs to show them (a few ms) is not in either.
@@ -75,7 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--runs", type=int, default=40, help="values of w to time, 30 or more")
     parser.add_argument("--drags", type=int, default=6, help="drags over the whole range; 0 leaves them out")
     parser.add_argument("--pictures", type=int, default=4, choices=(1, 4, 8))
-    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--steps", type=int, default=CFGRequest.steps)
     asked = parser.parse_args(arguments)
     if asked.runs < 30:
         parser.error(f"--runs: got {asked.runs}; expected 30 or more, or the 95th percentile says little")

@@ -8,6 +8,7 @@ readers tell apart (Okabe & Ito 2008), each with a marker and a dash of its own,
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import cycle
@@ -119,7 +120,7 @@ def tile(
     ):
         if texts is not None and len(texts) != expected:
             raise ValueError(f"{name}: got {len(texts)}; expected {expected}")
-    left = 0 if row_labels is None else min(220, max(int(_width(t)) for t in row_labels) + gap)
+    left = 0 if row_labels is None else min(220, max(math.ceil(_width(t)) for t in row_labels) + gap)
     if scale is None:
         scale = max(1, min(3, (WIDTH - left) // (columns * (width + gap))))
     if not 0 < scale < 100:

@@ -10,7 +10,7 @@ LABEL = ".generator .generator-label b"
 
 def test_words_a_picture_a_mixture_and_another_method(notebook):
     generator = notebook.locator(".generator").first
-    picture = generator.locator("img.generator-pictures").first
+    picture = generator.locator(".generator-pictures img").first
     picture.wait_for(state="visible")
     wait_for_text(notebook, LABEL, "CFG, w = ")
     come_to(notebook, generator)

@@ -87,6 +87,14 @@ def test_captions_take_room_and_leave_the_pictures_alone():
     assert labelled.shape[1] > 12
 
 
+@pytest.mark.parametrize("label", ["100 % right", "w = 0.5, away", "92 % right"])
+def test_the_longest_row_label_stays_on_one_line(label):
+    unbreakable = label.replace(" ", "\u00a0")
+    rows = [pixels(plots.tile(flat(1), scale=16, row_labels=[text])) < 128 for text in (label, unbreakable)]
+    high, expected = (int(ink.any((1, 2)).sum()) for ink in rows)
+    assert 0 < high == expected
+
+
 def test_labels_must_fit_the_tiles():
     with pytest.raises(ValueError, match="captions: got 1; expected 2"):
         plots.tile(flat(0, 1), ["one"])

@@ -143,7 +143,7 @@ def grid_of_texts(cells: Sequence[str], tile: int, align: str = "left", lines: i
     """
     if not any(cells):
         return ""
-    columns = " ".join([f"{tile}px"] * len(cells))
+    columns = " ".join([f"minmax(0, {tile}px)"] * len(cells))
     style = (
         f"display:grid;grid-template-columns:{columns};column-gap:{GAP}px;line-height:18px;"
         f"min-height:{18 * lines}px;text-align:{align}"

@@ -17,46 +17,56 @@ from IPython.display import Image
 from course_utils.datasets import captions
 from course_utils.datasets.attributes import ATTRIBUTES
 from course_utils.lab import plots
-from course_utils.lab.widgets.base import hidden_image, html, look, reveal
+from course_utils.lab.widgets.base import QUIET, html, look
 from course_utils.lab.widgets.drawing import grid_of_texts
 from course_utils.lab.widgets.explorer_core import SAMPLERS, SCALES, CFGExplorerCore, CFGRequest, compose
-from course_utils.lab.widgets.judged import GAP, PANEL
-from course_utils.lab.widgets.picture_rows import FIT, PictureRows, scale_slider
+from course_utils.lab.widgets.judged import GAP, PANEL, W_MIN
+from course_utils.lab.widgets.picture_rows import PictureRows, picture_row, scale_slider, show_pictures
 
 # A picture that takes longer than FAST seconds is given up when w moves on, faster ones are shown on the way.
 # But during a long drag something is shown every PATIENCE seconds.
 FAST, PATIENCE = 0.24, 1.0
+AT = f"{', '.join(f'{w:g}' for w in SCALES[:-1])} and {SCALES[-1]:g}"
+STRIP_TILE = (PANEL - GAP * (len(SCALES) - 1)) // len(SCALES)  # CSS pixels
 
 
 class CFGExplorer(PictureRows):
     """The widget. `CFGExplorer()` loads the course's own checkpoints; in a notebook, the last line shows it.
 
-    The pictures follow w while it is dragged, with the mouse or the arrow keys. Below them is the same noise
-    at w = 0 to 12, which follows everything but w, and is computed when nothing else is.
+    `CFGExplorer({"the course's": pipeline, "yours": own}, judge)` lets the reader change between models: noise, prompt
+    and w stay. The settings are those of `CFGRequest`; it starts with the first model.
+
+    The pictures follow w while it is dragged, with the mouse or the arrow keys. Below them is the same noise at the w of
+    `SCALES`, which follows everything but w, and is computed when nothing else is.
     """
 
     fallback = "CFG explorer: run this cell in a notebook to drag w"
 
-    def __init__(self, pipeline=None, judge=None, **settings):
-        if pipeline is None:
+    def __init__(self, pipelines=None, judge=None, **settings):
+        if pipelines is None:
             from course_utils import checkpoints
 
-            pipeline = checkpoints.load_pipeline()
+            pipelines = checkpoints.load_pipeline()
             judge = judge or checkpoints.load("judge")
-        super().__init__(CFGExplorerCore(pipeline, judge))
+        super().__init__(CFGExplorerCore(pipelines, judge))
         self._strip_of: CFGRequest | None = None
         self._shown_at = self._seconds = 0.0
-        self._build(CFGRequest(**settings))
+        self._build(CFGRequest(**{"model": next(iter(self.core.pipelines)), **settings}))
 
     # What the reader sees and touches.
 
     def _build(self, start: CFGRequest) -> None:
+        self.core.pipeline(start.model)  # which refuses an unknown name
+        self.model = w.Dropdown(
+            options=list(self.core.pipelines), value=start.model, description="model", **look(PANEL // 2, 70)
+        ).add_class("cfg-model")
         self.prompt = w.Text(start.prompt, description="prompt", continuous_update=False, **look(PANEL, 70))
         self.words = {
             name: w.Dropdown(options=[(f"any {name.split('_')[-1]}", ""), *zip(v, v, strict=True)], **look(115, 0))
             for name, v in ATTRIBUTES.items()
         }
-        self.w = scale_slider(start.guidance_scale, PANEL)
+        self.w = scale_slider(start.guidance_scale, W_MIN, PANEL)
+        self.meaning = w.HTML(layout=w.Layout(margin="0 2px 0 76px")).add_class("cfg-meaning")
         self.negative = w.Text(
             start.negative,
             description="negative",
@@ -68,24 +78,27 @@ class CFGExplorer(PictureRows):
         self.sampler = w.Dropdown(options=names, value=start.sampler, description="sampler", **look(200, 70))
         self.noise_controls(start.steps, start.seed, start.n)
         self.strip_title, self.strip_text = w.HTML(), w.HTML()
-        self.strip_image = hidden_image(max_width=FIT, margin="2px").add_class("cfg-strip")
+        self.strip = picture_row(len(SCALES)).add_class("cfg-strip")
         self.label.add_class("cfg-label")
         self.status.add_class("cfg-status")
-        self.images[0].add_class("cfg-pictures")
+        self.pictures[0].add_class("cfg-pictures")
         self.children = [
+            *([self.model] if len(self.core.pipelines) > 1 else []),
             self.prompt,
             w.HBox([*self.words.values()], layout=w.Layout(padding="0 0 0 76px")),
             self.w,
+            self.meaning,
             self.negative,
             w.HBox([self.sampler, self.steps, self.seed, self.n]),
             *self.rows,
             self.strip_title,
-            self.strip_image,
+            self.strip,
             self.strip_text,
         ]
         self.add_class("cfg-explorer")
         self._match_words()
-        self.follow(self.prompt, self.w, self.negative, self.n, self.sampler, self.steps, self.seed)
+        self._say_meaning()
+        self.follow(self.model, self.prompt, self.w, self.negative, self.n, self.sampler, self.steps, self.seed)
         for name, widget in self.words.items():
             widget.observe(self.listener(partial(self._word_picked, name)), "value")
         self.say("loading …")
@@ -101,6 +114,7 @@ class CFGExplorer(PictureRows):
             self.sampler.value,
             self.seed.value,
             self.n.value,
+            self.model.value,
         )
 
     # The reader did something.
@@ -108,7 +122,12 @@ class CFGExplorer(PictureRows):
     def asked(self, change: dict) -> None:
         if change["owner"] is self.prompt:
             self._match_words()
+        self._say_meaning()
         self.refresh()
+
+    def _say_meaning(self) -> None:
+        """Say below the slider what its w does."""
+        self.meaning.value = f'<span style="color:{QUIET}">{html(self.request.meaning)}</span>'
 
     def _match_words(self) -> None:
         """Let the word lists say what the prompt names."""
@@ -137,7 +156,7 @@ class CFGExplorer(PictureRows):
             self._shown_at = time.monotonic()
             self._seconds = self._shown_at - started
         if self._strip_of != request.strip and self._worker.waiting is None:
-            self.say(f"computing the same noise at w = {SCALES[0]:g} to {SCALES[-1]:g} …")
+            self.say(f"computing the same noise at w = {AT} …")
             made = self.core.strip(request, should_stop=self._interrupted)
             if made is None:
                 return
@@ -145,11 +164,11 @@ class CFGExplorer(PictureRows):
             self._strip_of = request.strip
         self.say(" · ".join(self.shown.notes))
 
-    def _show_strip(self, encoded: bytes, texts: list[str]) -> None:
-        reveal(self.strip_image, encoded)
-        self.strip_title.value = "<b>The first picture's noise at other w</b>"
-        side = (PANEL - GAP * (len(texts) - 1)) // len(texts)
-        self.strip_text.value = grid_of_texts([html(t).replace("\n", "<br>") for t in texts], side, align="center")
+    def _show_strip(self, encoded: Sequence[bytes], texts: Sequence[str]) -> None:
+        show_pictures(self.strip, encoded, STRIP_TILE)
+        self.strip_title.value = f"<b>The first picture's noise at w = {AT}</b>"
+        cells = [html(text).replace("\n", "<br>") for text in texts]
+        self.strip_text.value = grid_of_texts(cells, STRIP_TILE, align="center")
 
     def _interrupted(self) -> bool:
         return self._worker.closed or self._worker.waiting is not None
@@ -163,7 +182,7 @@ class CFGExplorer(PictureRows):
 
     # For saved notebooks.
 
-    def static(self, prompt: str | None = None, scales: Sequence[float] = (0, 1, 3, 12), n: int = 4) -> Image:
+    def static(self, prompt: str | None = None, scales: Sequence[float] = SCALES, n: int = 4) -> Image:
         """The same thing as a picture that a notebook keeps: n noises, a row for each w of `scales`."""
         request = self.request if prompt is None else replace(self.request, prompt=prompt)
-        return Image(plots.to_png(self.core.overview(request, scales, n)))
+        return Image(plots.to_jpeg(self.core.overview(request, scales, n)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -12,38 +12,77 @@ from torch import Tensor
 from course_utils.datasets import captions
 from course_utils.diffusion.threaded import ThreadedPipeline, on_all_cores
 from course_utils.lab import plots
-from course_utils.lab.widgets.judged import GAP, PANEL, Finding, Findings, Judged, encode_rows, find, notes, share_right
+from course_utils.lab.widgets.judged import Finding, Findings, Judged, encode, find, notes, say_w, share_right
 from course_utils.lab.widgets.latest import ShouldStop
 
-PROMPT = "a brown bear with a red scarf on a striped sky background"
-SCALES = (0.0, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0)
+PROMPT = "a cat"  # which leaves most open: guidance has something to win, and variety something to lose
+SCALES = (0.0, 1.0, 3.0, 8.0, 15.0)
+OVERVIEW_TILE = 128  # pixels that a tile of a notebook's still picture has at least
 SAMPLERS = {"euler": "Euler", "heun": "Heun", "ddim": "DDIM", "ddpm": "DDPM"}
+# What the line ε = ε₀ + w (ε₁ − ε₀) does with w below 0, at 0, between, at 1 and above, if there are (a prompt, a negative
+# prompt). ε₀ is the negative prompt's prediction, or the unconditional one; ε₁ the prompt's, or the unconditional one.
+MEANINGS = {
+    (True, False): (
+        "away from the prompt",
+        "unconditional: the prompt has no say",
+        "between unconditional and conditional",
+        "conditional: the prompt without guidance",
+        "guided: towards the prompt, further than conditional",
+    ),
+    (True, True): (
+        "away from the prompt, towards the negative prompt and further",
+        "the negative prompt alone: the prompt has no say",
+        "between the negative prompt and the prompt",
+        "conditional: the negative prompt has no say",
+        "guided: towards the prompt, away from the negative prompt",
+    ),
+    (False, True): (
+        "towards the negative prompt and further",
+        "the negative prompt alone",
+        "between the negative prompt and unconditional",
+        "unconditional: the negative prompt has no say",
+        "away from the negative prompt",
+    ),
+    (False, False): ("no prompt: unconditional, the same picture at every w",) * 5,
+}
 
 
 @dataclass(frozen=True)
 class CFGRequest:
-    """All that the pictures depend on."""
+    """All that the pictures depend on. `model`: which of the pipelines, by its name; "" is one without a name.
+
+    Steps: 8 do as well as 20 up to w = 8, but fly apart at 15; 16 do up to there (`benchmarks/steps.py`).
+    """
 
     prompt: str = PROMPT
     guidance_scale: float = 3.0
     negative: str = ""
-    steps: int = 20
+    steps: int = 16
     sampler: str = "euler"
     seed: int = 0
     n: int = 4
+    model: str = ""
 
     @property
     def label(self) -> str:
-        """What is shown, in one line: "w = 3.0 · 'a brown bear' · seed 0 · 20 Euler steps"."""
+        """What is shown, in one line: "w = 3 · 'a brown bear' · seed 0 · 16 Euler steps · model: yours"."""
         prompt = f"'{self.prompt.strip()}'" if self.prompt.strip() else "no prompt (unconditional)"
-        away = f" · away from '{self.negative.strip()}'" if self.negative.strip() else ""
+        away = f" · negative '{self.negative.strip()}'" if self.negative.strip() else ""
         name = SAMPLERS.get(self.sampler, self.sampler)
         steps = f"{self.steps} {name} step{'s' if self.steps != 1 else ''}"
-        return f"{self.scale} · {prompt}{away} · seed {self.seed} · {steps}"
+        model = f" · model: {self.model}" if self.model else ""
+        return f"{self.scale} · {prompt}{away} · seed {self.seed} · {steps}{model}"
 
     @property
     def scale(self) -> str:
-        return f"w = {round(float(self.guidance_scale), 1) + 0.0:.1f}"  # the sum has no negative zero
+        return say_w(self.guidance_scale)
+
+    @property
+    def meaning(self) -> str:
+        """What this w does, in words: "away from the prompt"."""
+        w = self.guidance_scale
+        place = 0 if w < 0 else 1 if w == 0 else 2 if w < 1 else 3 if w == 1 else 4
+        return MEANINGS[bool(self.prompt.strip()), bool(self.negative.strip())][place]
 
     @property
     def how(self) -> dict:
@@ -69,21 +108,33 @@ class CFGResult(Judged):
 class CFGExplorerCore:
     """Pictures, their encoding and the judge's opinion for one setting of the explorer.
 
-    `pipeline`: a `diffusion.pipeline.TextToPicture`. `judge`: a `models.classifier.Judge`, or None.
+    `pipelines`: `diffusion.pipeline.TextToPicture`s by name, {"the course's": ..., "yours": ...}; a single one needs no
+    name. `judge`: a `models.classifier.Judge`, or None.
     """
 
-    def __init__(self, pipeline, judge=None):
-        self.pipeline, self.judge = on_all_cores(pipeline), judge
+    def __init__(self, pipelines, judge=None):
+        named = pipelines if isinstance(pipelines, Mapping) else {"": pipelines}
+        if not named:
+            raise ValueError("pipelines: got none; expected one or more")
+        self.pipelines = {name: on_all_cores(pipeline) for name, pipeline in named.items()}
+        self.judge = judge
 
     def close(self) -> None:
-        """End the pipeline's threads; what is computed later starts new ones."""
-        if isinstance(self.pipeline, ThreadedPipeline):
-            self.pipeline.close()
+        """End the pipelines' threads; what is computed later starts new ones."""
+        for pipeline in self.pipelines.values():
+            if isinstance(pipeline, ThreadedPipeline):
+                pipeline.close()
+
+    def pipeline(self, model: str):
+        """The pipeline of this name; an unknown one is a ValueError."""
+        if model not in self.pipelines:
+            raise ValueError(f"model is {model!r}; expected one of {', '.join(map(repr, self.pipelines))}")
+        return self.pipelines[model]
 
     def compute(self, request: CFGRequest, should_stop: ShouldStop = None) -> CFGResult | None:
         """The pictures of a setting; None if `should_stop` said so on the way. Bad settings: ValueError."""
         with torch.inference_mode():  # of this thread: the mode does not carry over from another
-            pictures = self.pipeline.generate(
+            pictures = self.pipeline(request.model).generate(
                 request.prompt,
                 request.n,
                 request.guidance_scale,
@@ -94,16 +145,14 @@ class CFGExplorerCore:
                 return None
             pictures = pictures.cpu()
             findings = self.findings(request.prompt, pictures)
-        return CFGResult(
-            pictures, encode_rows(pictures), findings, notes(request.prompt, request.negative), request=request
-        )
+        return CFGResult(pictures, encode(pictures), findings, notes(request.prompt, request.negative), request=request)
 
     def grid(
         self, request: CFGRequest, scales: Sequence[float], n: int, should_stop: ShouldStop = None
     ) -> tuple[Tensor, Findings] | None:
         """The request's first n noises at every w of `scales`: pictures (scales · n, 3, H, W), w by w."""
         with torch.inference_mode():
-            grid = self.pipeline.strip(
+            grid = self.pipeline(request.model).strip(
                 request.prompt,
                 scales,
                 n,
@@ -117,15 +166,15 @@ class CFGExplorerCore:
 
     def strip(
         self, request: CFGRequest, scales: Sequence[float] = SCALES, should_stop: ShouldStop = None
-    ) -> tuple[bytes, list[str]] | None:
+    ) -> tuple[tuple[bytes, ...], list[str]] | None:
         """The first picture's noise at every w of `scales`: JPEG bytes and a caption for each."""
         made = self.grid(request, scales, 1, should_stop)
         if made is None:
             return None
         pictures, findings = made
-        side = (PANEL - GAP * (len(scales) - 1)) // len(scales)
-        encoded = plots.to_jpeg(pictures, columns=len(scales), scale=side / pictures.shape[-1], gap=GAP)
-        return encoded, [strip_caption(w, row) for w, row in zip(scales, findings or [()] * len(scales), strict=True)]
+        return encode(pictures), [
+            strip_caption(w, row) for w, row in zip(scales, findings or [()] * len(scales), strict=True)
+        ]
 
     def overview(self, request: CFGRequest, scales: Sequence[float], n: int):
         """n noises as a tiled picture, with a row for each w of `scales` and the share that the judge finds right."""
@@ -135,8 +184,9 @@ class CFGExplorerCore:
         labels = []
         for row, w in enumerate(scales):
             share = share_right(findings[row * n : (row + 1) * n])
-            labels.append(f"w = {w:g}" + (f"\n{100 * share:.0f} % right" if not math.isnan(share) else ""))
-        return plots.tile(pictures, columns=n, scale=2, row_labels=labels)
+            labels.append(say_w(w) + (f"\n{100 * share:.0f} % right" if not math.isnan(share) else ""))
+        scale = math.ceil(OVERVIEW_TILE / pictures.shape[-1])
+        return plots.tile(pictures, columns=n, scale=scale, row_labels=labels)
 
     def findings(self, prompt: str, pictures: Tensor) -> Findings:
         """What the judge sees of what the prompt names, picture by picture."""
@@ -146,7 +196,7 @@ class CFGExplorerCore:
 def strip_caption(w: float, findings: Sequence[Finding]) -> str:
     """'w = 3' and, if the prompt names something, how much of it the judge finds."""
     asked = [f for f in findings if f.named]
-    return f"w = {w:g}" + (f"\n{sum(f.right for f in asked)} of {len(asked)} right" if asked else "")
+    return say_w(w) + (f"\n{sum(f.right for f in asked)} of {len(asked)} right" if asked else "")
 
 
 def compose(values: dict[str, str]) -> str:

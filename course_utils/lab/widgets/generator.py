@@ -60,14 +60,15 @@ class Generator(PictureRows):
             style={"description_width": "70px", "button_width": f"{BUTTON}px"},
         ).add_class("generator-reference")
         # Each thumbnail below its button; the first button, "none", has none.
-        thumbnails = plots.to_jpeg(self.core.references.cpu(), columns=count, scale=BUTTON / 64, gap=4)
+        references = self.core.references.cpu()
+        thumbnails = plots.to_jpeg(references, columns=count, scale=BUTTON / references.shape[-1], gap=4)
         below = w.Layout(margin=f"2px 2px 2px {BUTTON + 6}px", object_fit="contain", align_self="flex-start")
         self.thumbnails = w.Image(value=thumbnails, format="jpeg", layout=below)
         half = look(PANEL // 2, 70)
         self.share = w.FloatSlider(
             start.share, min=0, max=1, step=0.05, description="mix", readout_format=".2f", **half
         ).add_class("generator-mix")
-        self.w = scale_slider(start.guidance_scale, PANEL // 2)
+        self.w = scale_slider(start.guidance_scale, 0.0, PANEL // 2)
         self.method = w.Dropdown(
             options=self.core.methods, value=start.method, description="guidance", **half
         ).add_class("generator-method")
@@ -80,7 +81,7 @@ class Generator(PictureRows):
         self.noise_controls(start.steps, start.seed, start.n)
         self.label.add_class("generator-label")
         self.status.add_class("generator-status")
-        self.images[0].add_class("generator-pictures")
+        self.pictures[0].add_class("generator-pictures")
         self.children = [
             self.prompt,
             self.reference,

@@ -16,7 +16,7 @@ from course_utils.diffusion.samplers import time_grid
 from course_utils.diffusion.threaded import ThreadedPipeline, on_all_cores
 from course_utils.images import check_pictures
 from course_utils.lab import plots
-from course_utils.lab.widgets.judged import W_MAX, Findings, Judged, encode_rows, find, notes, share_right
+from course_utils.lab.widgets.judged import W_MAX, Findings, Judged, encode, find, notes, say_w, share_right
 from course_utils.lab.widgets.latest import ShouldStop
 
 METHODS = (*methods(RectifiedFlow(), time_grid(1)), "autoguidance")
@@ -52,7 +52,7 @@ class GeneratorRequest:
         """The guidance scale as its method means it: CFG++'s λ goes from 0 to 1 while w goes from 0 to 15."""
         if self.method == "CFG++":
             return f"λ = {self.guidance_scale / W_MAX:.2f}"
-        return f"w = {round(self.guidance_scale, 1) + 0.0:.1f}"  # the sum has no negative zero
+        return say_w(self.guidance_scale)
 
     @property
     def label(self) -> str:
@@ -128,8 +128,7 @@ class GeneratorCore:
                 return None
             pictures = pictures.cpu()
             findings = self.findings(request, pictures)
-        said = notes(request.prompt) if request.prompt.strip() or not request.reference else ()
-        return GeneratorResult(pictures, encode_rows(pictures), findings, said, request=request)
+        return GeneratorResult(pictures, encode(pictures), findings, notes(request.prompt), request=request)
 
     def findings(self, request: GeneratorRequest, pictures: Tensor) -> Findings:
         """What the judge sees of what was asked for, picture by picture."""

@@ -12,9 +12,10 @@ from course_utils.datasets.attributes import ATTRIBUTES, NAMES
 from course_utils.evaluation.chunks import device_of
 from course_utils.lab import plots
 
-W_MIN, W_MAX = 0.0, 15.0  # the ends of the slider for w
-GAP, TILE, PER_ROW = 8, 192, 4
-PANEL = PER_ROW * TILE + (PER_ROW - 1) * GAP  # pixels: four tiles and what is between them
+W_MIN, W_MAX = -2.0, 15.0  # the ends of the slider for w
+# In CSS pixels, whatever the pictures' own size is; a picture that stands alone is shown larger.
+GAP, TILE, ALONE, PER_ROW = 8, 192, 256, 4
+PANEL = PER_ROW * TILE + (PER_ROW - 1) * GAP  # four tiles and what is between them
 
 
 @dataclass(frozen=True)
@@ -37,9 +38,8 @@ Findings = tuple[tuple[Finding, ...], ...]  # by picture
 class Judged:
     """Pictures (n, 3, H, W) in [-1, 1] and how to show them.
 
-    `encoded`: JPEG bytes, one for each row of up to four pictures. `findings`: for each picture, the
-    attributes that were asked for, or, if none was, all that the judge sees; empty without a judge.
-    `notes`: what the reader should know about the prompt.
+    `encoded`: JPEG bytes of each picture. `findings`: for each picture, the attributes that were asked for, or, if none
+    was, all that the judge sees; empty without a judge. `notes`: what the reader should know about the setting.
     """
 
     pictures: Tensor
@@ -48,10 +48,14 @@ class Judged:
     notes: tuple[str, ...]
 
 
-def encode_rows(pictures: Tensor) -> tuple[bytes, ...]:
-    """JPEG bytes, one for each row of up to four pictures; a single picture is shown larger."""
-    scale = 4 if len(pictures) == 1 else 3
-    return tuple(plots.to_jpeg(row, columns=len(row), scale=scale, gap=GAP) for row in pictures.split(PER_ROW))
+def encode(pictures: Tensor) -> tuple[bytes, ...]:
+    """JPEG bytes of each picture at its own size: the browser enlarges it, and a picture that stays is not sent again."""
+    return tuple(plots.to_jpeg(picture, scale=1) for picture in pictures)
+
+
+def say_w(w: float) -> str:
+    """'w = 3', 'w = -0.5': to two decimal places, and a zero has no sign."""
+    return f"w = {round(float(w), 2) + 0.0:g}"  # -0.0 + 0.0 is 0.0
 
 
 def find(judge, pictures: Tensor, wanted: Tensor) -> Findings:
@@ -73,20 +77,15 @@ def share_right(findings: Iterable[Iterable[Finding]]) -> float:
     return sum(right) / len(right) if right else float("nan")
 
 
-def notes(prompt: str, negative: str = "") -> tuple[str, ...]:
-    """What to tell the reader about words that the data set does not have, and about the empty prompt."""
+def notes(*texts: str) -> tuple[str, ...]:
+    """What to tell the reader about words that the data set does not have."""
     said = []
-    for text in (prompt, negative):
+    for text in texts:
         unknown = list(dict.fromkeys(captions.unknown_words(text)))
         if unknown:
             words = " or ".join(f'"{word}"' for word in unknown)
             known = ", ".join(v for values in ATTRIBUTES.values() for v in values if v != "nothing")
             said.append(f"the data set has no word {words}; words it knows: {known}")
-    if not prompt.strip():
-        said.append(
-            "An empty prompt is the null condition: "
-            + ("w moves away from the negative prompt." if negative.strip() else "the same picture at every w.")
-        )
     return tuple(said)
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import ipywidgets as w
 
 from course_utils.lab.widgets.base import LiveWidget, hidden_image, html, look, reveal
 from course_utils.lab.widgets.drawing import findings_html, grid_of_texts
-from course_utils.lab.widgets.judged import PANEL, PER_ROW, TILE, W_MAX, W_MIN
-
-FIT = f"min(100%, {PANEL}px)"
+from course_utils.lab.widgets.judged import ALONE, GAP, PANEL, PER_ROW, TILE, W_MAX
 
 
 class PictureRows(LiveWidget):
@@ -19,14 +18,14 @@ class PictureRows(LiveWidget):
     def __init__(self, core: Any):
         super().__init__(core)
         self.label = w.HTML()
-        self.images = [hidden_image(max_width=FIT, margin="2px") for _ in range(2)]
-        self.texts = [w.HTML() for _ in self.images]
+        self.pictures = [picture_row(PER_ROW) for _ in range(2)]
+        self.texts = [w.HTML() for _ in self.pictures]
         self.layout.max_width, self.layout.padding = f"{PANEL + 24}px", "4px 0 12px 0"
 
     @property
     def rows(self) -> list[w.Widget]:
         """What shows a result, from top to bottom."""
-        pairs = zip(self.images, self.texts, strict=True)
+        pairs = zip(self.pictures, self.texts, strict=True)
         return [self.label, self.status, *(widget for pair in pairs for widget in pair)]
 
     def noise_controls(self, steps: int, seed: int, n: int) -> None:
@@ -40,18 +39,30 @@ class PictureRows(LiveWidget):
 
     def show(self, result: Any) -> None:
         """Show the pictures, the findings below each, and the label."""
-        tile = 256 if len(result.pictures) == 1 else TILE
-        for i, (image, text) in enumerate(zip(self.images, self.texts, strict=True)):
-            rows = result.findings[i * PER_ROW : (i + 1) * PER_ROW]
-            if i < len(result.encoded):
-                reveal(image, result.encoded[i])
-                text.value = grid_of_texts([findings_html(row) for row in rows], tile, lines=4)
-            else:
-                image.layout.display, text.value = "none", ""
+        tile = ALONE if len(result.encoded) == 1 else TILE
+        for i, (row, text) in enumerate(zip(self.pictures, self.texts, strict=True)):
+            of_row = slice(i * PER_ROW, (i + 1) * PER_ROW)
+            show_pictures(row, result.encoded[of_row], tile)
+            text.value = grid_of_texts([findings_html(found) for found in result.findings[of_row]], tile, lines=4)
         self.label.value = f"<b>{html(result.request.label)}</b>"
 
 
-def scale_slider(start: float, width: int) -> w.FloatSlider:
-    """A slider for w; a start beyond its usual ends moves them."""
-    low, high = min(W_MIN, start), max(W_MAX, start)
-    return w.FloatSlider(start, min=low, max=high, step=0.1, description="w", readout_format=".1f", **look(width, 70))
+def picture_row(count: int) -> w.HBox:
+    """Room for up to `count` pictures side by side; see `show_pictures`."""
+    images = [hidden_image(margin="0", min_width="0") for _ in range(count)]
+    return w.HBox(images, layout=w.Layout(grid_gap=f"{GAP}px", margin="0 2px", overflow="hidden"))
+
+
+def show_pictures(row: w.HBox, encoded: Sequence[bytes], tile: float) -> None:
+    """Show encoded pictures, each `tile` CSS pixels wide where there is room; what is left of the row is hidden."""
+    for image, picture in zip(row.children, encoded, strict=False):
+        image.layout.width = f"{tile:g}px"
+        reveal(image, picture)
+    for image in row.children[len(encoded) :]:
+        image.layout.display = "none"
+
+
+def scale_slider(start: float, low: float, width: int) -> w.FloatSlider:
+    """A slider for w from `low`; a start beyond its usual ends moves them."""
+    ends = {"min": min(low, start), "max": max(W_MAX, start)}
+    return w.FloatSlider(start, **ends, step=0.1, description="w", readout_format=".1f", **look(width, 70))

@@ -16,6 +16,7 @@ from course_utils.diffusion.guidance import checked_scale
 from course_utils.diffusion.samplers import Model, time_grid
 from course_utils.evaluation.chunks import device_of
 from course_utils.lab import plots
+from course_utils.lab.widgets.judged import say_w
 from course_utils.lab.widgets.latest import ShouldStop
 from course_utils.models.noisy_classifier import NoisyClassifier
 
@@ -36,7 +37,7 @@ class TrajectoryRequest:
     @property
     def words(self) -> str:
         """What is shown, in one line; `label` is the classifier's."""
-        return f"{self.label} · w = {self.guidance_scale:g} · noise {self.seed} · step {self.step} of {STEPS}"
+        return f"{self.label} · {say_w(self.guidance_scale)} · noise {self.seed} · step {self.step} of {STEPS}"
 
 
 @dataclass(frozen=True)

@@ -187,17 +187,17 @@ def test_cores_close_their_pipelines(pipeline, monkeypatch):
 
     asked = []
     monkeypatch.setattr(ThreadedPipeline, "close", lambda self: asked.append(self))
-    one = CFGExplorerCore(shared(pipeline))
+    one = CFGExplorerCore({"the course's": shared(pipeline), "yours": shared(pipeline)})
     many = GeneratorCore(
         {"sharp": shared(pipeline), "soft": shared(pipeline)}, None, pictures(1), torch.zeros(1, 6, dtype=torch.long)
     )
     one.close()
     many.close()
-    assert asked == [one.pipeline, *many.pipelines.values()]
+    assert asked == [*one.pipelines.values(), *many.pipelines.values()]
     widget = Number()
     widget.core = one
     widget.close()
-    assert asked[-1] is one.pipeline
+    assert asked[-2:] == [*one.pipelines.values()]
 
 
 def test_widgets_are_made_and_closed_outside_of_ipython():

@@ -4,6 +4,7 @@ import io
 import re
 import threading
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -18,7 +19,7 @@ from course_utils.lab.widgets import explorer as module
 from course_utils.lab.widgets.drawing import findings_html
 from course_utils.lab.widgets.explorer import CFGExplorer
 from course_utils.lab.widgets.explorer_core import SCALES, CFGExplorerCore, CFGRequest, compose
-from course_utils.lab.widgets.judged import PANEL, notes
+from course_utils.lab.widgets.judged import PANEL, TILE, notes, say_w
 from course_utils.lab.widgets.latest import Latest
 
 SECONDS = 60  # after which a test that waits has failed
@@ -27,7 +28,8 @@ SECONDS = 60  # after which a test that waits has failed
 class FakePipeline:
     """Three steps a picture. `gate`: a step waits for it; `reached`: set when one does."""
 
-    def __init__(self):
+    def __init__(self, side=64, grey=0.0):
+        self.side, self.grey = side, grey
         self.gate, self.reached = threading.Event(), threading.Event()
         self.gate.set()
         self.started, self.finished, self.strips = [], [], []
@@ -41,7 +43,7 @@ class FakePipeline:
                 return False
         return True
 
-    def generate(self, prompt, n=4, guidance_scale=3.0, steps=20, sampler="euler", negative="", seed=0,
+    def generate(self, prompt, n=4, guidance_scale=3.0, steps=8, sampler="euler", negative="", seed=0,
                  callback=None, should_stop=None):  # fmt: skip
         if "too long" in prompt:
             raise ValueError("texts: 40 tokens came, 22 fit")
@@ -52,13 +54,13 @@ class FakePipeline:
         if not self._steps(should_stop):
             return None
         self.finished.append(guidance_scale)
-        return torch.full((n, 3, 64, 64), guidance_scale / 15)
+        return torch.full((n, 3, self.side, self.side), guidance_scale / 15 + self.grey)
 
-    def strip(self, prompt, scales, n=1, steps=20, sampler="euler", negative="", seed=0, should_stop=None):
+    def strip(self, prompt, scales, n=1, steps=8, sampler="euler", negative="", seed=0, should_stop=None):
         if not self._steps(should_stop):
             return None
         self.strips.append(seed)
-        return torch.zeros(len(scales), n, 3, 64, 64)
+        return torch.full((len(scales), n, 3, self.side, self.side), self.grey)
 
 
 class FakeJudge(torch.nn.Linear):
@@ -88,6 +90,21 @@ def explorer(pipeline):
 
 def settle(explorer):
     assert explorer.wait(SECONDS)
+
+
+def images(explorer):
+    """What the page shows of the pictures, both rows."""
+    return [
+        image.value if image.layout.display != "none" else b"" for row in explorer.pictures for image in row.children
+    ]
+
+
+def strip_of(explorer):
+    return [image.value for image in explorer.strip.children]
+
+
+def size_of(encoded):
+    return Image.open(io.BytesIO(encoded)).size
 
 
 def busy(explorer, pipeline, **change):
@@ -140,8 +157,8 @@ def test_a_drag_computes_the_last_value_and_not_those_between(explorer, pipeline
     settle(explorer)
     assert pipeline.finished == [3.0, 4.0, 12.0], "a fast picture is shown on the way"
     assert explorer.shown.request.guidance_scale == 12.0
-    assert "w = 12.0" in explorer.label.value
-    assert explorer.images[0].value == explorer.shown.encoded[0]
+    assert "w = 12 " in explorer.label.value
+    assert images(explorer)[:4] == list(explorer.shown.encoded)
 
 
 def test_a_slow_picture_is_given_up_when_w_moves_on(explorer, pipeline, monkeypatch):
@@ -210,7 +227,9 @@ def test_the_strip_follows_everything_but_w_and_the_number(explorer, pipeline):
     explorer.seed.value = 5
     settle(explorer)
     assert pipeline.strips == [0, 5]
-    assert "w = 12" in explorer.strip_text.value
+    assert [f"w = {w}<br>" in explorer.strip_text.value for w in (0, 1, 3, 8, 15)] == [True] * 5
+    assert "at w = 0, 1, 3, 8 and 15" in explorer.strip_title.value
+    assert len(strip_of(explorer)) == 5
 
 
 def test_a_drag_interrupts_the_strip_which_is_made_later(explorer, pipeline):
@@ -246,18 +265,11 @@ def test_a_drag_interrupts_the_strip_which_is_made_later(explorer, pipeline):
 def test_an_error_is_shown_and_leaves_the_pictures_as_they_were(explorer, prompt, says):
     explorer.refresh()
     settle(explorer)
-    before = (
-        explorer.images[0].value,
-        explorer.label.value,
-        explorer.texts[0].value,
-        explorer.strip_image.value,
-    )
+    before = (images(explorer), explorer.label.value, explorer.texts[0].value, strip_of(explorer))
     explorer.prompt.value = prompt
     settle(explorer)
     assert says in explorer.status.value
-    assert before == (
-        explorer.images[0].value, explorer.label.value, explorer.texts[0].value, explorer.strip_image.value
-    )  # fmt: skip
+    assert before == (images(explorer), explorer.label.value, explorer.texts[0].value, strip_of(explorer))
     explorer.prompt.value = "a bear"
     settle(explorer)
     assert says not in explorer.status.value
@@ -274,8 +286,7 @@ def test_unknown_words_are_named_and_rendered_all_the_same(explorer):
 
 def test_notes():
     assert notes("a brown bear wearing a red scarf") == ()
-    assert "null condition" in notes(" ")[0]
-    assert "negative" in notes("", "a hat")[0]
+    assert notes("", " ", "a hat") == ()
     assert 'no word "wizard" or "dragon"' in notes("a wizard dragon wizard")[0]
     assert "unicorn" in notes("a bear", "a unicorn")[0]
     known = notes("unicorn")[0]
@@ -283,32 +294,87 @@ def test_notes():
 
 
 def test_labels():
-    assert CFGRequest("a brown bear", 3.0).label == "w = 3.0 · 'a brown bear' · seed 0 · 20 Euler steps"
-    assert CFGRequest("", 0.25, "a hat", 1, "ddim", 7).label == (
-        "w = 0.2 · no prompt (unconditional) · away from 'a hat' · seed 7 · 1 DDIM step"
+    assert CFGRequest("a brown bear", 3.0).label == "w = 3 · 'a brown bear' · seed 0 · 16 Euler steps"
+    assert CFGRequest("", 0.25, "a hat", 1, "ddim", 7, model="yours").label == (
+        "w = 0.25 · no prompt (unconditional) · negative 'a hat' · seed 7 · 1 DDIM step · model: yours"
     )
+
+
+def test_every_text_says_w_in_one_way():
+    said = [say_w(w) for w in (-2, -0.5, -0.0, -1e-9, 0.1 + 0.2, 3.0, 15)]
+    assert said == ["w = -2", "w = -0.5", "w = 0", "w = 0", "w = 0.3", "w = 3", "w = 15"]
+
+
+@pytest.mark.parametrize("w", [-2.0, 0.0, 0.5, 1.0, 3.0])
+def test_what_w_does_is_what_the_line_does(w):
+    """w times the prompt's prediction, and 1 - w times the other one: further, without or against it."""
+    for prompt, negative in (("a cat", ""), ("a cat", "a hat"), ("", "a hat")):
+        said = CFGRequest(prompt, w, negative).meaning
+        shares = ({"the prompt": w} if prompt else {}) | ({"the negative prompt": 1 - w} if negative else {})
+        for name, share in shares.items():
+            assert (f"away from {name}" in said) == (share < 0), said
+            assert (f"{name} has no say" in said) == (share == 0), said
+            assert (f"towards {name}" in said) == (share > 1), said
+    assert (
+        CFGRequest("", w).meaning == CFGRequest(" ").meaning == "no prompt: unconditional, the same picture at every w"
+    )
+
+
+def test_what_w_does_stands_below_the_slider_and_follows_it(explorer):
+    assert "guided: towards the prompt" in explorer.meaning.value
+    for change, says in (
+        ({"w": -2.0}, "away from the prompt<"),
+        ({"negative": "a hat"}, "away from the prompt, towards the negative prompt"),
+        ({"prompt": ""}, "towards the negative prompt and further"),
+        ({"w": 4.0}, "away from the negative prompt"),
+    ):
+        for name, value in change.items():
+            getattr(explorer, name).value = value
+        assert says in explorer.meaning.value
+    settle(explorer)
+
+
+def test_it_starts_with_two_words(explorer):
+    request = explorer.request
+    assert request == CFGRequest()
+    assert (captions.named(request.prompt) >= 0).sum() == 1, "most is left open"
+    assert (request.steps, SCALES) == (16, (0.0, 1.0, 3.0, 8.0, 15.0))
 
 
 # Pictures and the judge's opinion.
 
 
-@pytest.mark.parametrize(("n", "rows", "sizes"), [(1, 1, [256]), (4, 1, [792]), (8, 2, [792, 792])])
-def test_rows_of_at_most_four(pipeline, n, rows, sizes):
-    result = CFGExplorerCore(pipeline, FakeJudge()).compute(CFGRequest("a cat", n=n))
-    assert result.pictures.shape == (n, 3, 64, 64)
-    assert [Image.open(io.BytesIO(b)).width for b in result.encoded] == sizes
-    assert len(result.encoded) == rows
-    assert len(result.findings) == n
+@pytest.mark.parametrize("side", [32, 64, 128])
+def test_pictures_travel_at_their_own_size_and_are_shown_at_one(side):
+    made = CFGExplorer(FakePipeline(side), FakeJudge())
+    for n, widths in ((8, [f"{TILE}px"] * 8), (4, [f"{TILE}px"] * 4), (1, ["256px"])):
+        made.n.value = n
+        settle(made)
+        assert made.shown.pictures.shape == (n, 3, side, side)
+        assert [size_of(encoded) for encoded in made.shown.encoded] == [(side, side)] * n
+        assert images(made) == [*made.shown.encoded, *[b""] * (8 - n)]
+        shown = [image for row in made.pictures for image in row.children if image.layout.display != "none"]
+        assert [image.layout.width for image in shown] == widths
+        assert len(made.shown.findings) == n
+    assert made.texts[1].value == ""
+    assert {size_of(encoded) for encoded in strip_of(made)} == {(side, side)}
+    (width,) = {image.layout.width for image in made.strip.children}
+    assert 128 <= int(width.removesuffix("px")) <= PANEL // 5
+    assert max(Image.open(io.BytesIO(made.static(n=1).data)).size) > 5 * 128
+    made.close()
 
 
-def test_the_second_row_comes_and_goes(explorer):
+def test_a_picture_that_stays_is_not_sent_again(explorer):
+    explorer.refresh()
+    settle(explorer)
+    sent = []
+    explorer.pictures[0].children[0].observe(sent.append, "value")
     explorer.n.value = 8
     settle(explorer)
-    assert explorer.images[1].layout.display == "block"
-    explorer.n.value = 1
+    assert sent == []
+    explorer.w.value = 5.0
     settle(explorer)
-    assert explorer.images[1].layout.display == "none"
-    assert explorer.texts[1].value == ""
+    assert len(sent) == 1
 
 
 def test_ticks_and_crosses(pipeline):
@@ -326,7 +392,7 @@ def test_ticks_and_crosses(pipeline):
         assert all(text in told for text in expected)
     encoded, texts = core.strip(CFGRequest("a grey bear"))
     assert texts == [f"w = {w:g}\n1 of 2 right" for w in SCALES]
-    assert Image.open(io.BytesIO(encoded)).width <= PANEL
+    assert len(encoded) == len(SCALES)
 
 
 def test_without_a_judge_nothing_is_judged(pipeline):
@@ -370,9 +436,9 @@ def test_a_scale_may_be_negative(real, explorer, pipeline):
         "w = -2\n0 of 1 right",
         "w = 0\n0 of 1 right",
     ]
-    assert CFGRequest(guidance_scale=-0.04).scale == "w = 0.0"
-    made = CFGExplorer(pipeline, guidance_scale=-2.0)
-    assert (made.request.guidance_scale, made.w.max) == (-2.0, explorer.w.max)
+    assert (explorer.w.min, explorer.w.max) == (-2.0, 15.0)
+    made = CFGExplorer(pipeline, guidance_scale=-5.0)
+    assert (made.request.guidance_scale, made.w.min, made.w.max) == (-5.0, -5.0, 15.0)
     made.close()
 
 
@@ -385,11 +451,67 @@ def test_a_scale_may_be_negative(real, explorer, pipeline):
         ({"n": 0}, "n is 0"),
         ({"sampler": "magic"}, "sampler"),
         ({"prompt": None}, "prompt"),
+        ({"model": "theirs"}, "model is 'theirs'; expected one of ''"),
     ],
 )
 def test_bad_settings_are_refused(real, bad, says):
     with pytest.raises(ValueError, match=says):
         real.compute(CFGRequest(**bad))
+
+
+# Several models.
+
+
+@pytest.fixture
+def two():
+    pipelines = {"the course's": FakePipeline(), "yours": FakePipeline(grey=-0.5)}
+    made = CFGExplorer(pipelines, FakeJudge())
+    yield made
+    made.close()
+
+
+def test_the_reader_changes_between_models_and_all_else_stays(two):
+    course, own = two.core.pipelines.values()
+    assert two.model in two.children
+    two.seed.value, two.w.value = 7, -1.5
+    settle(two)
+    before, at_first, strip_before = two.request, images(two), strip_of(two)
+    two.model.value = "yours"
+    settle(two)
+    assert two.shown.request == two.request == replace(before, model="yours")
+    assert (own.finished, own.strips) == ([-1.5], [7])
+    assert images(two) != at_first
+    assert strip_of(two) != strip_before
+    assert "model: yours" in two.label.value
+    drawn = len(course.started)
+    two.w.value = 2.0
+    settle(two)
+    assert (own.finished, len(course.started)) == ([-1.5, 2.0], drawn), "a drag asks the chosen model"
+    two.model.value = "the course's"
+    settle(two)
+    assert course.finished[-1] == 2.0
+
+
+def test_another_model_ends_what_is_in_work(two):
+    course, own = two.core.pipelines.values()
+    busy(two, course, w=4.0)
+    two.model.value = "yours"
+    course.gate.set()
+    settle(two)
+    assert course.finished == []
+    assert own.finished == [4.0]
+
+
+def test_one_model_needs_no_name_and_no_choice(explorer, pipeline):
+    assert explorer.model not in explorer.children
+    assert "model" not in explorer.request.label
+    with pytest.raises(ValueError, match="pipelines: got none"):
+        CFGExplorerCore({})
+    with pytest.raises(ValueError, match="model is 'theirs'; expected one of 'a', 'b'"):
+        CFGExplorer({"a": pipeline, "b": pipeline}, model="theirs")
+    made = CFGExplorer({"a": pipeline, "b": pipeline}, model="b")
+    assert made.request.model == "b"
+    made.close()
 
 
 # Words, and what a notebook keeps.
@@ -431,8 +553,8 @@ def test_the_notebook_gets_a_widget_and_the_same_text_always(explorer):
 def test_the_static_picture_has_a_row_for_each_w(explorer, real):
     explorer.core = real
     image = Image.open(io.BytesIO(explorer.static("a grey bear", (0, 3), n=3).data))
-    assert image.format == "PNG"
-    assert image.height == 2 * 128 + 8
+    assert image.format == "JPEG"
+    assert image.height == 2 * 128 + 8, "64 pixels, each shown as four"
     assert image.width > 3 * 128
 
 
@@ -443,7 +565,7 @@ def test_loading_takes_the_course_s_checkpoints(monkeypatch, pipeline):
     monkeypatch.setattr(checkpoints, "load_pipeline", lambda: pipeline)
     monkeypatch.setattr(checkpoints, "load", {"judge": judge}.__getitem__)
     made = CFGExplorer(prompt="a bear", guidance_scale=5.0)
-    assert made.core.pipeline is pipeline
+    assert made.core.pipelines == {"": pipeline}
     assert made.core.judge is judge
     assert made.request == CFGRequest("a bear", 5.0)
     started = time.monotonic()

@@ -54,6 +54,8 @@ def test_a_scale_may_be_negative(core):
     assert result.probability.mean() < free.probability.mean()
     explorer = TrajectoryExplorer(core, TrajectoryRequest(guidance_scale=-2.5))
     assert explorer.request.guidance_scale == -2.5
+    assert "w = -2.5" in explorer.request.words
+    assert "w = 0 " in TrajectoryRequest(guidance_scale=-0.0).words
     explorer.close()
 
 
