@@ -14,7 +14,7 @@ OMP_WAIT_POLICY ?= PASSIVE
 export TORCH_CPU_INDEX OMP_WAIT_POLICY
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-fast notebooks checkpoints lint types format lock clean
+.PHONY: help lab test test-fast validate notebooks checkpoints lint types format lock clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -38,6 +38,9 @@ test: $(VENV)/.developer  ## Set everything up and run every test, notebooks and
 
 test-fast: $(VENV)/.developer  ## Only the package's own tests
 	COURSE_PROFILE=ci $(BIN)/python -m pytest -m "not notebook and not browser" $(PARALLEL) $(TEST_ARGS)
+
+validate: $(VENV)/.student  ## Run notebooks and compare what they print with what is saved (PROFILE=cpu, NOTEBOOKS=...)
+	$(BIN)/python -m tests.notebooks.validate $(addprefix --profile ,$(PROFILE)) $(NOTEBOOKS)
 
 notebooks: $(VENV)/.developer  ## Execute notebooks in place on the cpu profile (NOTEBOOKS=... for some)
 	COURSE_PROFILE=cpu $(BIN)/python tests/notebooks/execute.py $(NOTEBOOKS)

@@ -38,6 +38,7 @@ def pytest_xdist_make_scheduler(config, log):
             file = nodeid.split("::")[0]
             if file.startswith("tests/browser/"):  # one JupyterLab and one Chromium serve them all
                 return "browser"
-            return nodeid if file.startswith(("tests/notebooks/", "tests/devices/")) else file
+            alone = ("tests/notebooks/test_notebooks.py", "tests/devices/")
+            return nodeid if file.startswith(alone) else file
 
     return Scheduling(config, log)

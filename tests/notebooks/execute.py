@@ -1,7 +1,7 @@
 """Execute notebooks in place and keep what a reader wants to see: `python tests/notebooks/execute.py FILE...`.
 
 Pictures and text stay. Widget state, widget views, timings and stderr go: they break code hosts or differ between runs.
-A notebook that fails is left as it was.
+A notebook that fails is left as it was. How many code cells it has is saved with it, so that validation misses one that goes.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ def tidy(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """Drop what should not be saved, in place."""
     notebook.metadata.pop("widgets", None)
     notebook.metadata["language_info"] = {"name": "python"}
+    notebook.metadata["course"] = {"code_cells": sum(cell.cell_type == "code" for cell in notebook.cells)}
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         if cell.cell_type != "code":
