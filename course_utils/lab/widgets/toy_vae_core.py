@@ -112,7 +112,7 @@ class ToyVAECore:
         return self._decode(weight, torch.randn(n, 2, generator=torch.Generator().manual_seed(seed)))
 
     @torch.no_grad()
-    def overview(self, side: int = 9 * 24) -> Image.Image:
+    def overview(self, side: int = 198) -> Image.Image:
         """All weights beside each other: the plane above, the decoded grid below, `side` pixels wide each."""
         gap, top, title = 12, 22, plots.font(13, bold=True)
         canvas = Image.new("RGB", (len(self.models) * (side + gap) - gap, top + 2 * side + gap), plots.PAPER)
