@@ -46,9 +46,9 @@ from course_utils.training.recipes.vae import KL_WEIGHT
 
 PICTURES = {"train": 32_000, "heldout": 3_000, "test": 2_048, "val": 1_024}
 STEPS = {"vae": 5_500, "clip": 600, "judge": 700, "denoiser": 2_800}
-CAPTIONS, PROMPTS, SAMPLES = 512, 16, 16
+CAPTIONS, PROMPTS, SAMPLES = 256, 8, 16
 JUDGED = 1_000  # held-out pictures that the judge is tested on; it learns from the others
-SCALES = (0.0, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 15.0)
+SCALES = (0.0, 1.0, 2.0, 3.0, 5.0, 8.0, 15.0)
 SAMPLER_STEPS = 16
 GROUP, RARE = 16, 0.25
 DENOISER = DenoiserConfig(width=256, depth=4, heads=4, patch=4, channels=4, side=16)

@@ -32,8 +32,7 @@ def tidy(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
                 print(f"  stderr dropped: {output.text.strip()[:300]}")
                 continue
             if WIDGET in output.get("data", {}):
-                output.data.pop(WIDGET)
-                output.data["text/plain"] = "(a widget: run the notebook to use it; a still picture follows)"
+                output.data.pop(WIDGET)  # its text stays
             kept.append(output)
         cell.outputs = kept
     return notebook

@@ -22,9 +22,11 @@ from course_utils.lab.widgets.interpolation import Interpolation
 from course_utils.lab.widgets.kl_slider import KLSlider
 from course_utils.lab.widgets.picker import PlushiePicker
 from course_utils.lab.widgets.picture_rows import PictureRows
+from course_utils.lab.widgets.predict import Prediction
 from course_utils.lab.widgets.retrieval import RetrievalExplorer
 from course_utils.lab.widgets.temperature import TemperatureSlider
 from course_utils.lab.widgets.tokenizer_playground import TokenizerPlayground
+from course_utils.lab.widgets.toy_vae import ToyVAEExplorer
 from course_utils.lab.widgets.trajectory import TrajectoryExplorer
 from course_utils.models.autoencoder import VAE, VAEConfig, VAESweep
 from course_utils.models.clip import CLIP, CLIPConfig
@@ -206,6 +208,17 @@ def pictures(n):
     return torch.zeros(n, 3, 64, 64)
 
 
+class PlaneVAE:
+    """A model with two latent numbers: each picture's posterior is its brightness, each latent a picture of its size."""
+
+    def encode(self, x):
+        mean = x.mean((1, 2, 3))[:, None].repeat(1, 2)
+        return mean, torch.zeros_like(mean)
+
+    def decode(self, z):
+        return z.mean(1)[:, None, None, None].expand(-1, 1, 64, 64)
+
+
 MAKERS = {
     AttentionViewer: make_attention_viewer,
     BlindTestWidget: lambda: BlindTestWidget(pictures(2), {"soft": pictures(2)}),
@@ -214,9 +227,11 @@ MAKERS = {
     Interpolation: lambda: Interpolation(VAE(VAEConfig(widths=(8, 8, 8))).eval(), pictures(2)),
     KLSlider: lambda: KLSlider(VAESweep((0.0, 1.0), VAEConfig((8, 8, 8))), pictures(2)),
     PlushiePicker: PlushiePicker,
+    Prediction: lambda: Prediction("Which is larger?", ["this one", "that one"]),
     RetrievalExplorer: lambda: RetrievalExplorer(clip(), pictures(2), ["a bear", "a cat"]),
     TemperatureSlider: lambda: TemperatureSlider(torch.eye(2), torch.eye(2), pictures(2)),
     TokenizerPlayground: lambda: TokenizerPlayground(tokenizer(), SimpleNamespace(vocab_size=1)),
+    ToyVAEExplorer: lambda: ToyVAEExplorer({1.0: PlaneVAE()}, pictures(4), torch.eye(4)[:, :2]),
     TrajectoryExplorer: lambda: TrajectoryExplorer(SimpleNamespace()),
 }
 TEXTS = {
@@ -227,9 +242,11 @@ TEXTS = {
     Interpolation: "Interpolation: run this cell in a notebook to walk between two pictures",
     KLSlider: "KL slider: run this cell in a notebook to drag the weight",
     PlushiePicker: "Plushie picker: run this cell in a notebook to choose attributes",
+    Prediction: "Your prediction: Which is larger?\n  A  this one\n  B  that one",
     RetrievalExplorer: "Retrieval explorer: run this cell in a notebook to search",
     TemperatureSlider: "Temperature slider: run this cell in a notebook to drag it",
     TokenizerPlayground: "Tokenizer playground: run this cell in a notebook to type a text",
+    ToyVAEExplorer: "Toy VAE: run this cell in a notebook to watch it train and to drag the weight",
     TrajectoryExplorer: "trajectory explorer: run this cell in a notebook to walk through the steps",
 }
 
@@ -269,7 +286,7 @@ def test_every_widget_keeps_the_contract(kind):
 
 def test_cores_and_drawings_do_without_widgets():
     without = [name for name in MODULES if name.endswith("_core") or name in ("drawing", "judged", "latest")]
-    assert len(without) == 14
+    assert len(without) == 16
     lines = ["import sys", "sys.modules['ipywidgets'] = sys.modules['IPython'] = None"]
     lines += [f"import {widgets.__name__}.{name}" for name in without]
     subprocess.run([sys.executable, "-c", "\n".join(lines)], check=True, timeout=SECONDS)
