@@ -17,7 +17,7 @@ from itertools import combinations
 from pathlib import Path
 
 import torch
-from grid import CROP, SIDE, CropVAE, interval, kernel_distance, sheet_of, small
+from grid import CROP, SIDE, CropVAE, sheet_of, small
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -29,7 +29,9 @@ from course_utils.datasets.second.drawing import render
 from course_utils.diffusion.paths import RectifiedFlow
 from course_utils.diffusion.pipeline import TextToPicture
 from course_utils.evaluation.chunks import in_chunks
+from course_utils.evaluation.intervals import share_interval
 from course_utils.evaluation.judge import accuracy, adherence, open_diversity
+from course_utils.evaluation.kernel import StandardFeatures, kernel_distance
 from course_utils.evaluation.metrics import psnr, recall_at_1
 from course_utils.evaluation.zero_shot import zero_shot
 from course_utils.images import to_float, to_uint8
@@ -225,15 +227,12 @@ class Measure:
         self.judge, self.clip, self.vae = model("judge"), model("clip"), model("vae")
         self.source = Plushies(PICTURES["test"], "test")
         self.x = to_float(kept("test"))
-        raw = self.features(to_float(kept("val")), 0.0, 1.0)
-        self.scale = raw.mean(0), raw.std(0)
-        self.reference = (raw - self.scale[0]) / self.scale[1]
-
-    def features(self, x: Tensor, mean: Tensor | float, std: Tensor | float) -> Tensor:
-        return (in_chunks(lambda part: self.judge.features(small(part)), x) - mean) / std
+        val = to_float(kept("val"))
+        self.features = StandardFeatures(lambda part: self.judge.features(small(part)), val)
+        self.reference = self.features(val)
 
     def distance(self, x: Tensor) -> float:
-        return kernel_distance(self.features(x, *self.scale), self.reference)
+        return kernel_distance(self.features(x), self.reference)
 
     def judge_part(self) -> dict:
         held = Plushies(PICTURES["heldout"], "heldout").attributes[:JUDGED]
@@ -284,7 +283,11 @@ class Measure:
                 )
                 found = adherence(self.judge, small(x), torch.stack([named(t) for t in captions]))
                 share = found.mean_all_right
-                row[split] = {"all_right": share, "interval": interval(share, CAPTIONS), "each": found.per_attribute}
+                row[split] = {
+                    "all_right": share,
+                    "interval": share_interval(share, CAPTIONS),
+                    "each": found.per_attribute,
+                }
                 if split == "test":
                     row["kernel_distance"] = self.distance(x)
                     sheet_of(cached(f"w{w:g}.png"), x[:64])
