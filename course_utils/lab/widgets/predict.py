@@ -69,7 +69,7 @@ class Prediction(LiveWidget):
         if result.request.chosen is not None:
             for number, button in enumerate(self.buttons):
                 button.disabled = True
-                button.button_style = "info" if number == result.request.chosen else ""
+                button.icon = "arrow-right" if number == result.request.chosen else ""
         self.say(bold=result.said)
         colour = {"✓": RIGHT, "✗": WRONG}.get(result.mark, "inherit")
         mark = f'<b style="color:{colour}">{result.mark}</b> ' if result.mark else ""

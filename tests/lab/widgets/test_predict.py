@@ -100,7 +100,7 @@ def test_a_click_locks_all_buttons(guess):
     assert guess.wait(SECONDS)
     assert guess.request == PredictionRequest(1)
     assert all(b.disabled for b in guess.buttons)
-    assert [b.button_style for b in guess.buttons] == ["", "info", ""]
+    assert [b.icon for b in guess.buttons] == ["", "arrow-right", ""]
 
 
 def test_the_text_is_the_same_whatever_was_chosen(displayed):
