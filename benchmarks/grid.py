@@ -40,15 +40,14 @@ from course_utils.evaluation.kernel import StandardFeatures, kernel_distance
 from course_utils.evaluation.metrics import psnr
 from course_utils.images import to_float, to_uint8
 from course_utils.models.autoencoder import VAE, DiagonalGaussian, Upsample, VAEConfig
-from course_utils.models.classifier import Judge, attribute_loss
+from course_utils.models.classifier import Judge
 from course_utils.models.denoiser import Denoiser, DenoiserConfig
 from course_utils.models.layers import ResBlock
-from course_utils.models.perceptual import DEGRADATIONS, degrade
 from course_utils.training import state
-from course_utils.training.batches import draw, place
+from course_utils.training.batches import place
 from course_utils.training.loop import Part, fit
-from course_utils.training.recipes.clip import CAPTION_VARIANTS
-from course_utils.training.recipes.denoiser import denoiser_loss
+from course_utils.training.recipes.denoiser import captions_embedded, denoiser_part
+from course_utils.training.recipes.judge import judge_part
 from course_utils.training.recipes.vae import KL_WEIGHT, vae_part
 
 SIDE, CROP = 128, 64
@@ -128,19 +127,29 @@ def path(name: str) -> Path:
     return folder / name
 
 
+def write(file: Path, tensors: dict[str, Tensor]) -> None:
+    """A file that is there as a whole or not at all."""
+    partial = file.with_suffix(".partial")
+    save_file({k: v.detach().contiguous() for k, v in tensors.items()}, partial)
+    partial.replace(file)
+
+
 def keep(name: str, tensors: dict[str, Tensor]) -> None:
-    """Write a file that is there as a whole or not at all."""
-    save_file({k: v.detach().contiguous() for k, v in tensors.items()}, path(f"{name}.partial"))
-    path(f"{name}.partial").replace(path(f"{name}.safetensors"))
+    write(path(f"{name}.safetensors"), tensors)
 
 
 def kept(name: str) -> Tensor:
     return load_file(path(f"{name}.safetensors"))["x"]
 
 
-def kept_model(name: str, model: nn.Module) -> nn.Module:
-    model.load_state_dict(load_file(path(f"{name}.safetensors")))
+def with_weights(model: nn.Module, file: Path) -> nn.Module:
+    """The model with the weights of a file, ready for use."""
+    model.load_state_dict(load_file(file))
     return place(model).eval().requires_grad_(False)
+
+
+def kept_model(name: str, model: nn.Module) -> nn.Module:
+    return with_weights(model, path(f"{name}.safetensors"))
 
 
 def small(x: Tensor) -> Tensor:
@@ -183,21 +192,10 @@ def judge_stage() -> None:
     pools = ("train", "heldout")
     x = torch.cat([to_uint8(in_chunks(lambda x: small(to_float(x)), kept(split))) for split in pools])
     data = PlushieTensors(x, torch.cat([Plushies(PICTURES[split], split).attributes for split in pools]), [])
-    blur, noise = DEGRADATIONS.index("blur"), DEGRADATIONS.index("noise")
 
     def fresh() -> Part:
         torch.manual_seed(0)
-        model = place(Judge())
-
-        def loss(g: torch.Generator) -> tuple[Tensor, dict]:
-            x, index = draw(data, 96, g)
-            blurs, noisy = torch.randint(0, 4, (len(x),), generator=g), torch.rand(len(x), generator=g) < 0.3
-            for k in range(3):
-                x = degrade(x, blur * (blurs > k), g)
-            value = attribute_loss(model(degrade(x, noise * noisy, g)), data.attributes[index])
-            return value, {"loss": value.detach()}
-
-        return Part(model, loss, lr=2e-3, ema=0.995, weight_decay=0.05)
+        return judge_part(place(Judge()), data, 96)
 
     steps = steps_of("judge", SECONDS["judge"], partial(seconds_per_step, fresh))
     keep("judge", train("judge", fresh(), steps).state_dict())
@@ -227,20 +225,11 @@ def latents_stage(f: int) -> None:
 def conditions_stage() -> None:
     """The captions' embeddings by the course's text tower, (N, variants, D)."""
     source, tower = Plushies(PICTURES["train"]), load("clip")
-    captions = [source.caption(i, k) for i in range(len(source)) for k in range(CAPTION_VARIANTS)]
-    with torch.no_grad():
-        found = torch.cat([tower.encode_text(captions[i : i + 2048]) for i in range(0, len(captions), 2048)])
-    keep("conditions", {"x": found.view(len(source), CAPTION_VARIANTS, -1)})
+    keep("conditions", {"x": captions_embedded(source, tower)})
 
 
 def arm_part(arm: Arm) -> Part:
-    latents, conditions, model = kept(f"latents{arm.f}"), kept("conditions"), arm.fresh()
-
-    def loss(g: torch.Generator) -> tuple[Tensor, dict]:
-        value = denoiser_loss(model, latents, conditions, arm.batch, g)
-        return value, {"loss": value.detach()}
-
-    return Part(model, loss, lr=1.5e-3, ema=0.9995, weight_decay=0.0)
+    return denoiser_part(arm.fresh(), kept(f"latents{arm.f}"), kept("conditions"), arm.batch)
 
 
 def rates_stage() -> None:
@@ -328,17 +317,24 @@ class Measure:
 
 def measure_stage() -> None:
     """Of everything that there is; what the results hold already stays."""
-    out = runtime.data_dir() / "results" / "grid.json"
-    results = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
     measure = Measure()
     tasks: dict[str, Callable[[], dict]] = {"real": measure.real}
     tasks |= {f"vae{f}": partial(measure.reconstruction, f) for f in CHANNELS}
     tasks |= {name: partial(measure.arm, name) for name in ARMS}
+    note(
+        runtime.data_dir() / "results" / "grid.json",
+        {name: task for name, task in tasks.items() if name == "real" or path(f"{name}.safetensors").exists()},
+    )
+
+
+def note(file: Path, tasks: dict[str, Callable[[], dict]]) -> None:
+    """Write the numbers of each task to a file, to four digits, as soon as they are known; skip those that it holds."""
+    results = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     for name, task in tasks.items():
-        if name not in results and (name == "real" or path(f"{name}.safetensors").exists()):
+        if name not in results:
             print(name, flush=True)
             results[name] = json.loads(json.dumps(task()), parse_float=lambda digits: float(f"{float(digits):.4g}"))
-            out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+            file.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
 STAGES: dict[str, Callable[[], None]] = {
@@ -355,19 +351,29 @@ STAGES: dict[str, Callable[[], None]] = {
 }
 
 
-def main(arguments: list[str] | None = None) -> int:
+def is_done(name: str) -> bool:
+    return path(f"{name}.safetensors").exists() or path(f"{name}.json").exists()
+
+
+def run(
+    stages: dict[str, Callable[[], None]],
+    is_done: Callable[[str], bool],
+    about: str | None,
+    arguments: list[str] | None,
+) -> int:
+    """Run the stages that the command line names, all of them if it names none, but not those that are done."""
     raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    parser.add_argument("stages", nargs="*", default=list(STAGES), metavar="STAGE", help=", ".join(STAGES))
+    parser = argparse.ArgumentParser(description=about, formatter_class=raw)
+    parser.add_argument("stages", nargs="*", default=list(stages), metavar="STAGE", help=", ".join(stages))
     asked = parser.parse_args(arguments)
-    if unknown := [name for name in asked.stages if name not in STAGES]:
-        parser.error(f"stage: got {unknown[0]!r}; expected one of {', '.join(STAGES)}")
+    if unknown := [name for name in asked.stages if name not in stages]:
+        parser.error(f"stage: got {unknown[0]!r}; expected one of {', '.join(stages)}")
     print(f"{runtime.setup()} · {torch.get_num_threads()} threads", flush=True)
     for name in asked.stages:
-        if not path(f"{name}.safetensors").exists() and not path(f"{name}.json").exists():
-            STAGES[name]()
+        if not is_done(name):
+            stages[name]()
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(STAGES, is_done, __doc__, sys.argv[1:]))

@@ -8,7 +8,6 @@ it again. No notebook uses these models yet.
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import sys
@@ -17,14 +16,14 @@ from itertools import combinations
 from pathlib import Path
 
 import torch
-from grid import CROP, SIDE, CropVAE, sheet_of, small
-from safetensors.torch import load_file, save_file
+from grid import CROP, SIDE, CropVAE, note, run, sheet_of, small, with_weights, write
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from course_utils import losses, runtime
+from course_utils import runtime
 from course_utils.checkpoints import load
 from course_utils.datasets.captions import full_caption, named
-from course_utils.datasets.plushies import Plushies
+from course_utils.datasets.plushies import Plushies, PlushieTensors
 from course_utils.datasets.second.drawing import render
 from course_utils.diffusion.paths import RectifiedFlow
 from course_utils.diffusion.pipeline import TextToPicture
@@ -35,16 +34,16 @@ from course_utils.evaluation.kernel import StandardFeatures, kernel_distance
 from course_utils.evaluation.metrics import psnr, recall_at_1
 from course_utils.evaluation.zero_shot import zero_shot
 from course_utils.images import to_float, to_uint8
-from course_utils.models.classifier import Judge, attribute_loss
+from course_utils.models.classifier import Judge
 from course_utils.models.clip import CLIP
 from course_utils.models.denoiser import Denoiser, DenoiserConfig
-from course_utils.models.perceptual import DEGRADATIONS, degrade
 from course_utils.training import state
 from course_utils.training.batches import place
 from course_utils.training.loop import Part, fit
-from course_utils.training.recipes.clip import CAPTION_VARIANTS
-from course_utils.training.recipes.denoiser import denoiser_loss
-from course_utils.training.recipes.vae import KL_WEIGHT
+from course_utils.training.recipes.clip import CAPTION_VARIANTS, LOOK_ALIKES, clip_part
+from course_utils.training.recipes.denoiser import captions_embedded, denoiser_part
+from course_utils.training.recipes.judge import judge_part
+from course_utils.training.recipes.vae import KL_WEIGHT, vae_loss
 
 PICTURES = {"train": 32_000, "heldout": 3_000, "test": 2_048, "val": 1_024}
 STEPS = {"vae": 5_500, "clip": 600, "judge": 700, "denoiser": 2_800}
@@ -52,7 +51,7 @@ CAPTIONS, PROMPTS, SAMPLES = 256, 8, 16
 JUDGED = 1_000  # held-out pictures that the judge is tested on; it learns from the others
 SCALES = (0.0, 1.0, 2.0, 3.0, 5.0, 8.0, 15.0)
 SAMPLER_STEPS = 16
-GROUP, RARE = 16, 0.25
+RARE = 0.25  # in fewer captions than this share stands a word that tells pictures apart
 DENOISER = DenoiserConfig(width=256, depth=4, heads=4, patch=4, channels=4, side=16)
 
 
@@ -68,16 +67,9 @@ def shipped(name: str) -> Path:
     return folder / f"{name}.safetensors"
 
 
-def keep(file: Path, tensors: dict[str, Tensor]) -> None:
-    """Write a file that is there as a whole or not at all."""
-    partial = file.with_suffix(".partial")
-    save_file({k: v.detach().contiguous() for k, v in tensors.items()}, partial)
-    partial.replace(file)
-
-
 def keep_model(name: str, model: nn.Module) -> None:
     """Weights as float16, as the course's checkpoints hold them."""
-    keep(shipped(name), {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()})
+    write(shipped(name), {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()})
 
 
 def kept(name: str) -> Tensor:
@@ -92,9 +84,7 @@ def model(name: str) -> nn.Module:
         "judge": Judge,
         "denoiser": lambda: Denoiser(DENOISER),
     }
-    made = fresh[name]()
-    made.load_state_dict(load_file(shipped(name)))
-    return place(made).eval().requires_grad_(False)
+    return with_weights(fresh[name](), shipped(name))
 
 
 def train(name: str, part: Part) -> nn.Module:
@@ -112,8 +102,8 @@ def pictures_stage() -> None:
     for split, n in PICTURES.items():
         source = Plushies(n, split)
         x = render(source.attributes, source.seeds, SIDE)
-        keep(cached(f"{split}64.safetensors"), {"x": to_uint8(in_chunks(lambda part: small(to_float(part)), x))})
-        keep(cached(f"{split}.safetensors"), {"x": x})
+        write(cached(f"{split}64.safetensors"), {"x": to_uint8(in_chunks(lambda part: small(to_float(part)), x))})
+        write(cached(f"{split}.safetensors"), {"x": x})
 
 
 def vae_stage() -> None:
@@ -130,15 +120,7 @@ def vae_stage() -> None:
         found = torch.cat([small(to_float(whole[index[: batch // 4]])), to_float(crops)])
         return found.contiguous(memory_format=torch.channels_last)
 
-    def loss(g: torch.Generator) -> tuple[Tensor, dict]:
-        x = some(g)
-        posterior = vae.encode(x)
-        reconstruction = losses.reconstruction(x, vae.decode(posterior.sample(g))).mean()
-        kl = posterior.kl().mean()
-        value = (reconstruction + KL_WEIGHT * kl) / x[0].numel()
-        return value, {"loss": value.detach(), "reconstruction": reconstruction.detach(), "kl": kl.detach()}
-
-    train("vae", Part(vae, loss, lr=2e-3, ema=0.999, weight_decay=0.0))
+    train("vae", Part(vae, lambda g: vae_loss(vae, some(g), KL_WEIGHT, g), lr=2e-3, ema=0.999, weight_decay=0.0))
     vae.measure_latents(whole[:2048])
     keep_model("vae", vae)
 
@@ -151,73 +133,43 @@ def word_groups(captions: list[str]) -> list[Tensor]:
             found.setdefault(word, []).append(i)
     rare = [set(rows) for rows in found.values() if len(rows) < RARE * len(captions)]
     both = (sorted(a & b) for a, b in combinations(rare, 2))
-    return [torch.tensor(rows) for rows in both if len(rows) >= GROUP]
+    return [torch.tensor(rows) for rows in both if len(rows) >= LOOK_ALIKES]
 
 
 def clip_stage() -> None:
     """The first edition's CLIP, which knows the captions, goes on with the new pictures."""
-    source, x = Plushies(PICTURES["train"]), kept("train64")
+    source = Plushies(PICTURES["train"])
     captions = [[source.caption(i, k) for k in range(CAPTION_VARIANTS)] for i in range(len(source))]
     torch.manual_seed(0)
     towers = place(load("clip").train().requires_grad_(True))
     assert isinstance(towers, CLIP)
     tokens = torch.stack([towers.tokenizer(row) for row in captions])
+    data = PlushieTensors(kept("train64"), source.attributes, [])
     groups = word_groups([row[0] for row in captions])
-
-    def loss(g: torch.Generator) -> tuple[Tensor, dict]:
-        picked = torch.randint(len(groups), (12,), generator=g).tolist()
-        index = torch.cat([groups[k][torch.randperm(len(groups[k]), generator=g)[:GROUP]] for k in picked])
-        pictures = to_float(x[index]).contiguous(memory_format=torch.channels_last)
-        text = tokens[index, torch.randint(CAPTION_VARIANTS, (len(index),), generator=g)]
-        value = losses.contrastive(towers.encode_image(pictures), towers.encode_text(text), towers.logit_scale)
-        return value, {"loss": value.detach(), "scale": towers.logit_scale.detach().exp()}
-
-    train("clip", Part(towers, loss, lr=1e-3, ema=0.995, weight_decay=0.05, after_step=towers.clamp_scale))
+    train("clip", clip_part(towers, data, tokens, groups, 192, lr=1e-3))
 
 
 def judge_stage() -> None:
     """As the course's recipe: sharp, blurred or noisy pictures, held-out combinations among them."""
     x = torch.cat([kept("train64")[:16_000], kept("heldout64")[JUDGED:]])
     a = torch.cat([Plushies(16_000).attributes, Plushies(PICTURES["heldout"], "heldout").attributes[JUDGED:]])
-    blur, noise = DEGRADATIONS.index("blur"), DEGRADATIONS.index("noise")
     torch.manual_seed(0)
-    judge = place(Judge())
-
-    def loss(g: torch.Generator) -> tuple[Tensor, dict]:
-        index = torch.randint(len(x), (96,), generator=g)
-        part = to_float(x[index]).contiguous(memory_format=torch.channels_last)
-        blurs, noisy = torch.randint(0, 4, (len(part),), generator=g), torch.rand(len(part), generator=g) < 0.3
-        for k in range(3):
-            part = degrade(part, blur * (blurs > k), g)
-        value = attribute_loss(judge(degrade(part, noise * noisy, g)), a[index])
-        return value, {"loss": value.detach()}
-
-    train("judge", Part(judge, loss, lr=2e-3, ema=0.995, weight_decay=0.05))
+    train("judge", judge_part(place(Judge()), PlushieTensors(x, a, []), 96))
 
 
 def latents_stage() -> None:
     """Latents and, for each, four captions' embeddings and twice the picture's own."""
     vae, towers, source = model("vae"), model("clip"), Plushies(PICTURES["train"])
-    captions = [source.caption(i, k) for i in range(len(source)) for k in range(CAPTION_VARIANTS)]
-    with torch.no_grad():
-        text = torch.cat([towers.encode_text(captions[i : i + 4096]) for i in range(0, len(captions), 4096)])
     own = in_chunks(lambda part: towers.encode_image(to_float(part)), kept("train64"))[:, None].expand(-1, 2, -1)
-    conditions = torch.cat([text.view(len(source), CAPTION_VARIANTS, -1), own], dim=1)
-    keep(cached("conditions.safetensors"), {"x": conditions})
+    conditions = torch.cat([captions_embedded(source, towers), own], dim=1)
+    write(cached("conditions.safetensors"), {"x": conditions})
     latents = in_chunks(lambda part: vae.to_latent(to_float(part)), kept("train"), size=64)
-    keep(cached("latents.safetensors"), {"x": latents})
+    write(cached("latents.safetensors"), {"x": latents})
 
 
 def denoiser_stage() -> None:
-    latents, conditions = kept("latents"), kept("conditions")
     torch.manual_seed(0)
-    denoiser = Denoiser(DENOISER)
-
-    def loss(g: torch.Generator) -> tuple[Tensor, dict]:
-        value = denoiser_loss(denoiser, latents, conditions, 256, g)
-        return value, {"loss": value.detach()}
-
-    train("denoiser", Part(denoiser, loss, lr=1.2e-3, ema=0.9995, weight_decay=0.0))
+    train("denoiser", denoiser_part(Denoiser(DENOISER), kept("latents"), kept("conditions"), 256, lr=1.2e-3))
 
 
 class Measure:
@@ -300,50 +252,38 @@ class Measure:
                 for t, x in zip(open_prompts[:PROMPTS], samples, strict=True)
             ]
             row["open_diversity"] = statistics.mean(found_open)
-            print("  " + json.dumps({k: v for k, v in row.items()}), flush=True)
+            print("  " + json.dumps(row), flush=True)
             rows.append(row)
         return {"captions": CAPTIONS, "sampler_steps": SAMPLER_STEPS, "steps": STEPS["denoiser"], "by_w": rows}
 
 
 def measure_stage() -> None:
     """Of everything that there is; what the results hold already stays."""
-    out = runtime.data_dir() / "results" / "second.json"
-    results = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
     measure = Measure()
     parts = {"judge": measure.judge_part, "vae": measure.vae_part, "clip": measure.clip_part}
-    for name, part in {**parts, "denoiser": measure.denoiser_part}.items():
-        if name not in results and shipped(name).exists():
-            print(name, flush=True)
-            results[name] = json.loads(json.dumps(part()), parse_float=lambda digits: float(f"{float(digits):.4g}"))
-            out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    parts["denoiser"] = measure.denoiser_part
+    note(
+        runtime.data_dir() / "results" / "second.json",
+        {name: part for name, part in parts.items() if shipped(name).exists()},
+    )
 
 
-STAGES: dict[str, tuple[Callable[[], None], Callable[[], Path]]] = {
-    "pictures": (pictures_stage, lambda: cached("val.safetensors")),
-    "vae": (vae_stage, lambda: shipped("vae")),
-    "clip": (clip_stage, lambda: shipped("clip")),
-    "judge": (judge_stage, lambda: shipped("judge")),
-    "latents": (latents_stage, lambda: cached("latents.safetensors")),
-    "denoiser": (denoiser_stage, lambda: shipped("denoiser")),
-    "measure": (measure_stage, lambda: cached("never")),
+STAGES: dict[str, Callable[[], None]] = {
+    "pictures": pictures_stage,
+    "vae": vae_stage,
+    "clip": clip_stage,
+    "judge": judge_stage,
+    "latents": latents_stage,
+    "denoiser": denoiser_stage,
+    "measure": measure_stage,
 }
-"""What each stage does, and the file that says that it is done."""
 
 
-def main(arguments: list[str] | None = None) -> int:
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    parser.add_argument("stages", nargs="*", default=list(STAGES), metavar="STAGE", help=", ".join(STAGES))
-    asked = parser.parse_args(arguments)
-    if unknown := [name for name in asked.stages if name not in STAGES]:
-        parser.error(f"stage: got {unknown[0]!r}; expected one of {', '.join(STAGES)}")
-    print(runtime.setup(), flush=True)
-    for name in asked.stages:
-        stage, result = STAGES[name]
-        if not result().exists():
-            stage()
-    return 0
+def is_done(name: str) -> bool:
+    """Whether a stage's result is there; the validation pictures are the last that the first stage writes."""
+    results = {"pictures": cached("val.safetensors"), "latents": cached("latents.safetensors")}
+    return results.get(name, shipped(name)).exists()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(STAGES, is_done, __doc__, sys.argv[1:]))

@@ -43,6 +43,13 @@ def text(name: str, value: str) -> str:
     return value
 
 
+def line(name: str, value: str) -> str:
+    """One line of text with something in it, else a ValueError."""
+    if not text(name, value).strip() or "\n" in value:
+        raise ValueError(f"{name}: got {short(value)}; expected one line of text")
+    return value
+
+
 def short(value: object) -> str:
     """`repr`, cut to a line."""
     if isinstance(value, int) and value.bit_length() > 200:  # Python itself refuses to write the longest

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from course_utils import runtime
+from course_utils.images import check_pictures
 
 
 @torch.no_grad()
@@ -27,3 +28,9 @@ def device_of(net: object) -> torch.device:
     """Where a network's weights are; the CPU for what has none."""
     weights = (*net.parameters(), *net.buffers()) if isinstance(net, nn.Module) else ()
     return next((w.device for w in weights), torch.device("cpu"))
+
+
+def reconstructed(vae: nn.Module, pictures: Tensor) -> Tensor:
+    """Pictures (N, 3, H, W) in [-1, 1] through the latent space and back, without sampling, on the CPU."""
+    check_pictures(pictures, "pictures")
+    return in_chunks(lambda x: vae.decode(vae.encode(x).mode()).clamp(-1, 1), pictures, on=device_of(vae))

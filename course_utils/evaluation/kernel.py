@@ -70,13 +70,17 @@ def kernel_distance(feats_a: Tensor, feats_b: Tensor) -> float:
     Mean kernel of two different rows of a, plus that of b, less twice that of a row of a and one of b (Bińkowski
     et al. 2018, arXiv:1801.01401, §4; Gretton et al. 2012, eq. 3). Being unbiased, it falls below 0 about as often as
     above for two sets of the same kind. The sets must be drawn independently: reconstructions are nearer to the very
-    pictures they are of than to others, so compare them with others. It compares means, variances and skews of the features together. With the
-    judge's features this is not the KID of papers: compare such numbers only with each other.
+    pictures they are of than to others, so compare them with others. It compares means, variances and skews of the features
+    together. With the judge's features this is not the KID of papers: compare such numbers only with each other.
     """
     a, b = _pair(feats_a, feats_b, 2)
-    n, m = len(a), len(b)
-    within = _without_self(a).sum() / (n * (n - 1)) + _without_self(b).sum() / (m * (m - 1))
-    return float(within - 2 * _kernel(a, b).mean())
+    return _distance(_without_self(a), _without_self(b), _kernel(a, b))
+
+
+def _distance(own_a: Tensor, own_b: Tensor, cross: Tensor) -> float:
+    n, m = cross.shape
+    within = own_a.sum() / (n * (n - 1)) + own_b.sum() / (m * (m - 1))
+    return float(within - 2 * cross.mean())
 
 
 def kernel_interval(feats_a: Tensor, feats_b: Tensor) -> tuple[float, float]:
@@ -89,7 +93,7 @@ def kernel_interval(feats_a: Tensor, feats_b: Tensor) -> tuple[float, float]:
     a, b = _pair(feats_a, feats_b, 3)
     own_a, own_b, cross = _without_self(a), _without_self(b), _kernel(a, b)
     variance = _jackknife(own_a, cross) + _jackknife(own_b, cross.T)
-    value, half = kernel_distance(a, b), Z * float(variance.sqrt())
+    value, half = _distance(own_a, own_b, cross), Z * float(variance.sqrt())
     return value - half, value + half
 
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from course_utils.arguments import whole
 from course_utils.datasets.plushies import PlushieTensors
 from course_utils.diffusion.pipeline import TextToPicture
-from course_utils.evaluation.chunks import device_of, in_chunks
+from course_utils.evaluation.chunks import device_of, in_chunks, reconstructed
 from course_utils.images import check_pictures, to_float
 
 SCALES = (-2.0, 0.0, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 15.0)
@@ -35,12 +35,6 @@ CHUNK = 128
 def training_seed(k: int) -> int:
     """The pipeline's seed for chunk k of what the classifier trains on: -1, -2, ... Measurements count up from 0."""
     return -1 - whole("k", k, 0)
-
-
-def reconstructed(vae: nn.Module, pictures: Tensor) -> Tensor:
-    """Real pictures (N, 3, H, W) as the pipeline's decoder draws them: through the VAE and back, in [-1, 1]."""
-    check_pictures(pictures, "pictures")
-    return in_chunks(lambda x: vae.to_picture(vae.to_latent(x)), pictures, size=CHUNK, on=device_of(vae))
 
 
 def generated(pipeline: TextToPicture, captions: Sequence[str], scales: Tensor, seeds: Sequence[int]) -> Tensor:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from course_utils.arguments import short, text
+from course_utils.arguments import line, short
 
 HOLDS, FAILS = "✓", "✗"
 
@@ -17,18 +18,15 @@ def claim(sentence: str, verdict: bool | Tensor) -> None:
     verdict: a single truth value, computed from what the figure above shows. Raises TypeError for anything else: a
         distance or a share is not yet a verdict, a comparison with it is.
     """
-    text("sentence", sentence)
-    if not sentence.strip() or "\n" in sentence:
-        raise ValueError(f"sentence: got {short(sentence)}; expected one line of text")
-    if _is_verdict(verdict):
-        print(f"{HOLDS} {sentence}" if bool(verdict) else f"{FAILS} {sentence} (not in this run)")
-        return
-    raise TypeError(f"verdict: got {short(verdict)}; expected True or False, such as a comparison of two numbers")
+    line("sentence", sentence)
+    if not _is_verdict(verdict):
+        raise TypeError(f"verdict: got {short(verdict)}; expected True or False, such as a comparison of two numbers")
+    print(f"{HOLDS} {sentence}" if bool(verdict) else f"{FAILS} {sentence} (not in this run)")
 
 
 def _is_verdict(value: object) -> bool:
     if isinstance(value, Tensor):
-        return value.numel() == 1 and str(value.dtype) == "torch.bool"
+        return value.numel() == 1 and value.dtype == torch.bool
     if isinstance(value, np.ndarray):
         return value.size == 1 and value.dtype == np.bool_
     return isinstance(value, bool | np.bool_)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from course_utils.datasets.attributes import ATTRIBUTES, NAMES
 from course_utils.images import check_input
 from course_utils.models.configured import Configured
-from course_utils.models.layers import conv_norm_act
+from course_utils.models.layers import to_an_eighth
 from course_utils.models.vit import ViT
 
 
@@ -32,14 +32,7 @@ class Judge(Configured, nn.Module):
         super().__init__()
         self.config = config or JudgeConfig()
         w = self.config.width
-        self.body = nn.Sequential(
-            conv_norm_act(3, w, 2),
-            conv_norm_act(w, w),
-            conv_norm_act(w, 2 * w, 2),
-            conv_norm_act(2 * w, 2 * w),
-            conv_norm_act(2 * w, 4 * w, 2),
-            conv_norm_act(4 * w, 4 * w),
-        )
+        self.body = to_an_eighth(w)
         # Two looks at the last feature map: what is there, and roughly where.
         self.mix = nn.Sequential(nn.Linear(4 * w * 17, 4 * w), nn.SiLU())
         self.heads = nn.ModuleDict({name: nn.Linear(4 * w, len(values)) for name, values in ATTRIBUTES.items()})

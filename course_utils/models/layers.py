@@ -34,6 +34,18 @@ def conv_norm_act(cin: int, cout: int, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(cin, cout, 3, stride, 1, bias=False), nn.GroupNorm(8, cout), nn.SiLU())
 
 
+def to_an_eighth(width: int) -> nn.Sequential:
+    """Convolutions in three pairs, each halving the side: (B, 3, H, W) → (B, 4 · width, H/8, W/8)."""
+    return nn.Sequential(
+        conv_norm_act(3, width, 2),
+        conv_norm_act(width, width),
+        conv_norm_act(width, 2 * width, 2),
+        conv_norm_act(2 * width, 2 * width),
+        conv_norm_act(2 * width, 4 * width, 2),
+        conv_norm_act(4 * width, 4 * width),
+    )
+
+
 class Attention(nn.Module):
     """Multi-head self-attention (Vaswani et al. 2017, §3.2). (B, L, D) → (B, L, D)."""
 

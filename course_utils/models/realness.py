@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from course_utils.images import check_input
 from course_utils.models.configured import Configured
-from course_utils.models.layers import conv_norm_act
+from course_utils.models.layers import to_an_eighth
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,7 @@ class Realness(Configured, nn.Module):
         super().__init__()
         self.config = config or RealnessConfig()
         w = self.config.width
-        self.body = nn.Sequential(
-            conv_norm_act(3, w, 2),
-            conv_norm_act(w, w),
-            conv_norm_act(w, 2 * w, 2),
-            conv_norm_act(2 * w, 2 * w),
-            conv_norm_act(2 * w, 4 * w, 2),
-            conv_norm_act(4 * w, 4 * w),
-        )
+        self.body = to_an_eighth(w)
         self.head = nn.Linear(8 * w, 1)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from course_utils.arguments import short, text, whole
+from course_utils.arguments import line, short, whole
 from course_utils.lab.widgets.latest import ShouldStop
 
 FEWEST, MOST = 2, 5  # answers
@@ -44,10 +44,10 @@ class PredictionCore:
     """A question and two to five answers. The first choice counts; which one is right is said later, by `reveal`."""
 
     def __init__(self, question: str, answers: Sequence[str]):
-        self.question = _line("question", question)
+        self.question = line("question", question)
         if isinstance(answers, str) or not FEWEST <= len(answers) <= MOST:
             raise ValueError(f"answers: got {short(answers)}; expected a list of {FEWEST} to {MOST} texts")
-        self.answers = [_line("answers", answer) for answer in answers]
+        self.answers = [line("answers", answer) for answer in answers]
         if len(set(self.answers)) < len(self.answers):
             raise ValueError(f"answers: got {short(answers)}; expected each of them once")
         self.chosen: int | None = None
@@ -66,7 +66,7 @@ class PredictionCore:
         """Say which of the answers is right, word for word, and why, in a sentence."""
         if right not in self.answers:
             raise ValueError(f"right: got {short(right)}; expected one of the answers, {self.answers}")
-        self.why = _line("why", why)
+        self.why = line("why", why)
         self.right = self.answers.index(right)
 
     @property
@@ -91,10 +91,3 @@ class PredictionCore:
         if request.chosen == self.right:
             return PredictionResult(request, said, "✓", f"You said: {chosen}. That is right. {self.why}")
         return PredictionResult(request, said, "✗", f"You said: {chosen}. {self.told}")
-
-
-def _line(name: str, value: str) -> str:
-    """One line of text with something in it."""
-    if not text(name, value).strip() or "\n" in value:
-        raise ValueError(f"{name}: got {short(value)}; expected one line of text")
-    return value

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from course_utils import losses
-from course_utils.datasets.plushies import Plushies
+from course_utils.datasets.plushies import Plushies, PlushieTensors
 from course_utils.evaluation.chunks import in_chunks
 from course_utils.evaluation.metrics import recall_at_1
 from course_utils.images import to_float
@@ -18,6 +18,22 @@ from course_utils.training.loop import Part
 
 CAPTION_VARIANTS = 4
 LOOK_ALIKES = 16
+
+
+def clip_part(
+    model: CLIP, data: PlushieTensors, tokens: Tensor, groups: list[Tensor], batch: int, lr: float = 1.5e-3
+) -> Part:
+    """Two towers to fit. tokens (N, variants, L): each picture's captions; groups: pictures that are hard to tell apart."""
+
+    def loss(g: torch.Generator) -> tuple[Tensor, dict]:
+        index = draw_look_alikes(groups, batch, LOOK_ALIKES, g)
+        x = pictures_at(data, index)
+        variant = torch.randint(tokens.shape[1], (len(x),), generator=g)
+        text = tokens[index, variant].to(x.device)
+        value = losses.contrastive(model.encode_image(x), model.encode_text(text), model.logit_scale)
+        return value, {"loss": value.detach(), "scale": model.logit_scale.detach().exp()}
+
+    return Part(model, loss, lr=lr, ema=0.995, weight_decay=0.05, after_step=model.clamp_scale)
 
 
 def clip(budget: Budget, seed: int = 0) -> tuple[CLIP, dict]:
@@ -35,15 +51,7 @@ def clip(budget: Budget, seed: int = 0) -> tuple[CLIP, dict]:
     model = place(CLIP(tokenizer))
     groups = look_alikes(data.attributes, LOOK_ALIKES, ("fur", "background"))
 
-    def loss(g: torch.Generator) -> tuple[Tensor, dict]:
-        index = draw_look_alikes(groups, budget.batch, LOOK_ALIKES, g)
-        x = pictures_at(data, index)
-        variant = torch.randint(CAPTION_VARIANTS, (len(x),), generator=g)
-        text = tokens[index, variant].to(x.device)
-        value = losses.contrastive(model.encode_image(x), model.encode_text(text), model.logit_scale)
-        return value, {"loss": value.detach(), "scale": model.logit_scale.detach().exp()}
-
-    budget.fit(Part(model, loss, lr=1.5e-3, ema=0.995, weight_decay=0.05, after_step=model.clamp_scale), seed)
+    budget.fit(clip_part(model, data, tokens, groups, budget.batch), seed)
     held = held_out(budget.held_out)
     images = in_chunks(lambda x: model.encode_image(to_float(x)), held.pictures)
     with torch.no_grad():

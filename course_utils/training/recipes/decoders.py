@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from course_utils import losses
 from course_utils.checkpoints import load
 from course_utils.datasets.plushies import Plushies, PlushieTensors
+from course_utils.evaluation.chunks import reconstructed
 from course_utils.evaluation.metrics import perceptual_distance, psnr
 from course_utils.images import to_float
 from course_utils.models.autoencoder import VAE
@@ -18,7 +19,6 @@ from course_utils.models.perceptual import lpips_network
 from course_utils.training.batches import draw, held_out, place
 from course_utils.training.budget import Budget
 from course_utils.training.loop import Part
-from course_utils.training.recipes.vae import reconstructed
 
 
 def decoder_parts(

@@ -34,7 +34,7 @@ def _of_pictures(source: Plushies, *encoders: Callable[[Tensor], Tensor]) -> lis
 
 
 @torch.no_grad()
-def _of_captions(source: Plushies, towers: CLIP) -> Tensor:
+def captions_embedded(source: Plushies, towers: CLIP) -> Tensor:
     """What CLIP says of each picture's captions, (N, variants, D)."""
     captions = [source.caption(i, k) for i in range(len(source)) for k in range(CAPTION_VARIANTS)]
     found = [towers.encode_text(captions[i : i + 4096]).cpu() for i in range(0, len(captions), 4096)]
@@ -44,7 +44,7 @@ def _of_captions(source: Plushies, towers: CLIP) -> Tensor:
 def latents_and_conditions(n: int, model: VAE, towers: CLIP, seed: int = 0) -> tuple[Tensor, Tensor]:
     """What a denoiser trains on: normalised latents (N, 4, 8, 8) and caption embeddings (N, variants, D)."""
     source = Plushies(n, seed=seed)
-    return _of_pictures(source, model.to_latent)[0], _of_captions(source, towers)
+    return _of_pictures(source, model.to_latent)[0], captions_embedded(source, towers)
 
 
 def picture_embeddings(n: int, towers: CLIP, seed: int = 0) -> Tensor:
@@ -61,7 +61,7 @@ def text_and_picture_conditions(n: int, model: VAE, towers: CLIP, seed: int = 0)
     source = Plushies(n, seed=seed)
     latents, own = _of_pictures(source, model.to_latent, towers.encode_image)
     own = own[:, None].expand(-1, CAPTION_VARIANTS // 2, -1)
-    return latents, torch.cat([_of_captions(source, towers), own], dim=1)
+    return latents, torch.cat([captions_embedded(source, towers), own], dim=1)
 
 
 def draw_training_pairs(
@@ -99,17 +99,30 @@ def diffusion_loss(model: Denoiser, latents: Tensor, conditions: Tensor, batch: 
     return _per_number(objectives.noise_prediction(model, VariancePreserving(), z0, c, t, eps), z0)
 
 
+def denoiser_part(
+    model: Denoiser,
+    latents: Tensor,
+    conditions: Tensor,
+    batch: int,
+    lr: float = 1.5e-3,
+    loss_of: Callable[..., Tensor] = denoiser_loss,
+) -> Part:
+    """A denoiser to fit with `denoiser_loss`, or another of its arguments."""
+
+    def loss(g: torch.Generator) -> tuple[Tensor, dict]:
+        value = loss_of(model, latents, conditions, batch, g)
+        return value, {"loss": value.detach()}
+
+    return Part(model, loss, lr=lr, ema=0.9995, weight_decay=0.0)
+
+
 def _train(budget: Budget, seed: int, loss_of: Callable[..., Tensor], config: DenoiserConfig) -> tuple[Denoiser, dict]:
     torch.manual_seed(seed)
     towers, autoencoder = budget.load("clip"), budget.load("vae")
     latents, conditions = text_and_picture_conditions(budget.pictures, autoencoder, towers, seed)
     model = Denoiser(config).to(runtime.device())
 
-    def loss(g: torch.Generator) -> tuple[Tensor, dict]:
-        value = loss_of(model, latents, conditions, budget.batch, g)
-        return value, {"loss": value.detach()}
-
-    budget.fit(Part(model, loss, lr=1.5e-3, ema=0.9995, weight_decay=0.0), seed)
+    budget.fit(denoiser_part(model, latents, conditions, budget.batch, loss_of=loss_of), seed)
     held, wanted = text_and_picture_conditions(budget.held_out, autoencoder, towers, seed + 1)
     with torch.no_grad():
         g = runtime.generator(seed + 1)

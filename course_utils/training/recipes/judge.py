@@ -17,6 +17,21 @@ from course_utils.training.loop import Part
 BLUR, NOISE = DEGRADATIONS.index("blur"), DEGRADATIONS.index("noise")
 
 
+def judge_part(model: Judge, data: PlushieTensors, batch: int) -> Part:
+    """A judge to fit, on pictures that are sharp, blurred up to three times, or noisy."""
+
+    def loss(g: torch.Generator) -> tuple[Tensor, dict]:
+        x, index = draw(data, batch, g)
+        blurs, noisy = torch.randint(0, 4, (len(x),), generator=g), torch.rand(len(x), generator=g) < 0.3
+        for k in range(3):
+            x = degrade(x, BLUR * (blurs > k), g)
+        x = degrade(x, NOISE * noisy, g)
+        value = attribute_loss(model(x), data.attributes[index].to(x.device))
+        return value, {"loss": value.detach()}
+
+    return Part(model, loss, lr=2e-3, ema=0.995, weight_decay=0.05)
+
+
 def judge(budget: Budget, seed: int = 0) -> tuple[Judge, dict]:
     """The attribute classifier that evaluation trusts.
 
@@ -34,16 +49,7 @@ def judge(budget: Budget, seed: int = 0) -> tuple[Judge, dict]:
         common.captions + rare.captions,
     )
 
-    def loss(g: torch.Generator) -> tuple[Tensor, dict]:
-        x, index = draw(data, budget.batch, g)
-        blurs, noisy = torch.randint(0, 4, (len(x),), generator=g), torch.rand(len(x), generator=g) < 0.3
-        for k in range(3):
-            x = degrade(x, BLUR * (blurs > k), g)
-        x = degrade(x, NOISE * noisy, g)
-        value = attribute_loss(model(x), data.attributes[index].to(x.device))
-        return value, {"loss": value.detach()}
-
-    budget.fit(Part(model, loss, lr=2e-3, ema=0.995, weight_decay=0.05), seed)
+    budget.fit(judge_part(model, data, budget.batch), seed)
 
     def right(n: int, split: str) -> dict[str, float]:
         held = held_out(n, split)

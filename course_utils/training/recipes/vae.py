@@ -9,7 +9,7 @@ from torch import Tensor
 
 from course_utils import losses
 from course_utils.datasets.plushies import Plushies, PlushieTensors
-from course_utils.evaluation.chunks import in_chunks
+from course_utils.evaluation.chunks import in_chunks, reconstructed
 from course_utils.evaluation.metrics import psnr
 from course_utils.images import to_float
 from course_utils.models.autoencoder import VAE, VAESweep
@@ -20,29 +20,29 @@ from course_utils.training.loop import Part
 KL_WEIGHT = 0.03
 
 
-def vae_part(
-    model: VAE, data: PlushieTensors, batch: int, kl_weight: float, lr: float = 2e-3, ema: float = 0.998
-) -> Part:
-    """An autoencoder to fit: ½‖x − x̂‖² + kl_weight · KL, both summed over a picture (Kingma & Welling 2014, eq. 10).
+def vae_loss(model: VAE, x: Tensor, kl_weight: float, g: torch.Generator) -> tuple[Tensor, dict]:
+    """½‖x − x̂‖² + kl_weight · KL of pictures x (B, 3, H, W), both summed over a picture (Kingma & Welling 2014, eq. 10).
 
     With `kl_weight` 0 the latent is not sampled: a plain autoencoder.
     """
+    posterior = model.encode(x)
+    z = posterior.sample(g) if kl_weight > 0 else posterior.mode()
+    reconstruction, kl = losses.reconstruction(x, model.decode(z)).mean(), posterior.kl().mean()
+    # Nats per picture are in the hundreds; per number of a picture they suit the optimiser's defaults.
+    value = (reconstruction + kl_weight * kl) / x[0].numel()
+    return value, {"loss": value.detach(), "reconstruction": reconstruction.detach(), "kl": kl.detach()}
+
+
+def vae_part(
+    model: VAE, data: PlushieTensors, batch: int, kl_weight: float, lr: float = 2e-3, ema: float = 0.998
+) -> Part:
+    """An autoencoder to fit with `vae_loss`."""
 
     def loss(g: torch.Generator) -> tuple[Tensor, dict]:
         x, _ = draw(data, batch, g)
-        posterior = model.encode(x)
-        z = posterior.sample(g) if kl_weight > 0 else posterior.mode()
-        reconstruction, kl = losses.reconstruction(x, model.decode(z)).mean(), posterior.kl().mean()
-        # Nats per picture are in the hundreds; per number of a picture they suit the optimiser's defaults.
-        value = (reconstruction + kl_weight * kl) / x[0].numel()
-        return value, {"loss": value.detach(), "reconstruction": reconstruction.detach(), "kl": kl.detach()}
+        return vae_loss(model, x, kl_weight, g)
 
     return Part(model, loss, lr=lr, ema=ema, weight_decay=0.0)
-
-
-def reconstructed(model: VAE, x: Tensor) -> Tensor:
-    """Pictures (N, 3, 64, 64) after the way through the latent space and back, without sampling, on the CPU."""
-    return in_chunks(lambda part: model.decode(model.encode(part).mode()).clamp(-1, 1), x)
 
 
 def _measure(model: VAE, x: Tensor) -> dict[str, float]:
