@@ -179,3 +179,11 @@ def named(text: str) -> Tensor:
 def unknown_words(text: str) -> list[str]:
     """The words of a text that no caption of the data set contains, in their order."""
     return [word for word in _split(text) if word not in WORDS and word not in FILLERS]
+
+
+def skeleton(text: str) -> str:
+    """A text with each content word replaced by its attribute: "a red bear" -> "a <accessory_colour> <species>".
+
+    Two captions with the same skeleton have the same grammar; a text whose skeleton no caption has is broken.
+    """
+    return " ".join(f"<{WORDS[word][0]}>" if word in WORDS else word for word in _split(text))

@@ -179,18 +179,22 @@ def _encode(pictures: Pictures | Image.Image, how: dict, kind: str, **options) -
     return buffer.getvalue()
 
 
-def show(thing: Image.Image | bytes | matplotlib.figure.Figure) -> None:
-    """Show a tiled picture, its PNG bytes or a figure here in the notebook, once."""
+def show(thing: Image.Image | bytes | matplotlib.figure.Figure, alt: str = "") -> None:
+    """Show a tiled picture, its PNG bytes or a figure here in the notebook, once.
+
+    `alt`: the picture in words, for readers who do not see it. The notebook keeps it beside the picture.
+    """
     from IPython.display import Image as Shown
     from IPython.display import display
 
     if isinstance(thing, matplotlib.figure.Figure):
         from matplotlib import pyplot
 
-        display(thing)
+        buffer = io.BytesIO()
+        thing.savefig(buffer, format="png")
         pyplot.close(thing)
-        return
-    display(Shown(thing if isinstance(thing, bytes) else to_png(thing)))
+        thing = buffer.getvalue()
+    display(Shown(thing if isinstance(thing, bytes) else to_png(thing), alt=alt or None))
 
 
 def show_grid(

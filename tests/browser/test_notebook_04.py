@@ -1,4 +1,4 @@
-"""Notebook 04 as a student uses it: run all cells, type a text to cut into tokens, walk through attention."""
+"""Notebook 04 as a student uses it: run all cells, predict, type a text to cut into tokens, walk through attention."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ NOTEBOOK = "04_tokens_and_transformers.ipynb"
 LABEL = ".attention-viewer .attention-label"
 
 
-def test_typing_cuts_tokens_and_the_viewer_follows(notebook):
+def test_a_prediction_is_judged_typing_cuts_tokens_and_the_viewer_follows(notebook):
+    prediction = notebook.locator(".prediction").first
+    come_to(notebook, prediction)
+    prediction.get_by_role("button", name="the one with positions, and the causal one without").click()
+    wait_for_text(notebook, ".prediction-verdict", "the one with positions, and the causal one without")
+    screenshot(notebook, "04_prediction")
+
     playground = notebook.locator(".playground").first
     come_to(notebook, playground)
     drawn = playground.locator("img.playground-tokens").first

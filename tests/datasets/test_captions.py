@@ -10,6 +10,7 @@ from course_utils.datasets.captions import (
     describe,
     full_caption,
     named,
+    skeleton,
     unknown_words,
 )
 
@@ -57,3 +58,12 @@ def test_free_text():
     assert (named("") == -1).all()
     assert unknown_words("a purple unicorn on Mars") == ["unicorn", "mars"]
     assert describe(named("a cat or a dog"))["species"] == "cat"
+
+
+def test_a_skeleton_is_a_captions_grammar():
+    assert skeleton("A Red bear with a blue hat!") == "a <accessory_colour> <species> with a <fur> <accessory>"
+    rows = sample_attributes(500, "train", 0)[0]
+    forms = {skeleton(caption(row, seed)) for seed, row in enumerate(rows)}
+    assert len(forms) < 500
+    assert skeleton("a brown bear brown bear with hat a") not in forms
+    assert skeleton("") == ""

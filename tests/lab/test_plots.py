@@ -268,3 +268,16 @@ def test_a_style_chosen_later_keeps_its_sizes_and_can_have_its_colours(looks):
     pyplot.style.use("dark_background")
     pyplot.rcParams["figure.hooks"] = []
     assert to_rgba(by_hand().get_facecolor()) == (0, 0, 0, 1)
+
+
+@pytest.mark.parametrize("thing", ["a figure", "a tile"])
+def test_what_is_shown_keeps_its_words(thing, monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    figure, _ = pyplot.subplots()
+    plots.show(figure if thing == "a figure" else plots.tile(flat(0.0)), alt="an empty pair of axes")
+    data, metadata = shown[0]._repr_png_()
+    assert metadata["alt"] == "an empty pair of axes"
+    assert data
+    assert (thing == "a tile") == pyplot.fignum_exists(figure.number), "a figure that was shown is closed"
+    pyplot.close(figure)

@@ -6,6 +6,7 @@ SUBJECTS = (
     "vae",
     "decoders",
     "patches",
+    "blocks",
     "transformers",
     "clip",
     "classifier_guidance",

@@ -1,6 +1,6 @@
 """Tokens and transformers: a BPE merge, attention and the causal mask.
 
-The exercises of `patches` are here under the same names, since one notebook has them all.
+The exercises of `blocks` and `patches` are here under the same names, since one notebook has them all.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from course_utils.lab.exercises.attempt import Attempt
+from course_utils.lab.exercises.blocks import block
 from course_utils.lab.exercises.checking import Case, Formula, Mistake, exercise, hint_for, noise
 from course_utils.lab.exercises.patches import patch_convolution, patchify
 from course_utils.lab.exercises.returns import MASK, STRINGS, Wrong, named, one_line
 
-__all__ = ["attention", "causal_mask", "merge", "patch_convolution", "patchify"]
+__all__ = ["attention", "block", "causal_mask", "merge", "patch_convolution", "patchify"]
 
 
 def _merge_by_regex(symbols: list[str], pair: tuple[str, str]) -> list[str]:
@@ -258,6 +259,8 @@ def _check_attention(attempt: Attempt) -> None:
         "'NoneType'": "mask may be None: then every token may look at every other.",
         "numpy_T": "use k.mT, which transposes the last two axes only.",
     },
+    learned=("q", "k", "v"),
+    on_cpu=(),
 )
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     """q, k, v (..., L, d), and a mask, None or bool (L, L) with True where i may look at j → (..., L, d).

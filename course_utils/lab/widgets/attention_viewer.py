@@ -102,4 +102,4 @@ class AttentionViewer(LiveWidget):
     def static(self, *requests: AttentionRequest) -> Image:
         """The same thing as a picture that a notebook keeps, one request below another."""
         results = [self.core.compute(request) for request in requests or (self.request,)]
-        return Image(plots.to_png(overview(results)))
+        return Image(plots.to_png(overview(results)), alt="; ".join(result.label for result in results))

@@ -117,7 +117,11 @@ class AttentionCore:
         names = ["all"] if request.layer == ALL_LAYERS else [f"head {h + 1}" for h in range(len(each))]
         strip = _token_strip(tokens, weights, request.token)
         thumbs = plots.tile([_map_picture(m, request.token) for m in each], names, columns=len(each), scale=1, gap=14)
-        return stack(strip, thumbs)
+        return stack(
+            strip,
+            thumbs,
+            _line("each map: rows take, columns give, in the order of the text; the frame is the chosen token"),
+        )
 
     def _draw_picture(self, request: AttentionRequest, each: Tensor, weights: Tensor, tokens: list[str]) -> Image.Image:
         x = self.pictures[request.picture]
@@ -173,11 +177,17 @@ def _map_picture(weights: Tensor, row: int) -> np.ndarray:
     return np.asarray(image)
 
 
+def _line(text: str, bold: bool = False) -> Image.Image:
+    """A line of text as a picture."""
+    line = Image.new("RGB", (PANEL, 22), plots.PAPER)
+    ink = plots.INK if bold else plots.FAINT
+    ImageDraw.Draw(line).text((2, 3), text, fill=ink, font=plots.font(13, bold=bold))
+    return line
+
+
 def overview(results: Sequence[AttentionResult]) -> Image.Image:
     """Drawings one below another, each below its label."""
     parts = []
     for result in results:
-        title = Image.new("RGB", (PANEL, 22), plots.PAPER)
-        ImageDraw.Draw(title).text((2, 3), result.label, fill=plots.INK, font=plots.font(13, bold=True))
-        parts += [title, Image.open(BytesIO(result.encoded))]
+        parts += [_line(result.label, bold=True), Image.open(BytesIO(result.encoded))]
     return stack(*parts)

@@ -45,4 +45,6 @@ class TokenizerPlayground(LiveWidget):
 
     def static(self, *texts: str) -> Image:
         """The same thing as a picture that a notebook keeps, the texts one below another."""
-        return Image(plots.to_png(self.core.overview(texts or (self.text.value,))))
+        texts = texts or (self.text.value,)
+        said = "; ".join(f"“{text}”: {self.core.compute(TokenizerRequest(text)).label}" for text in texts)
+        return Image(plots.to_png(self.core.overview(texts)), alt=said)

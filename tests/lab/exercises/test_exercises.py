@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from course_utils.datasets.attributes import ATTRIBUTES
 from course_utils.lab import exercises
-from course_utils.lab.exercises import classifier_free_guidance, conventions, patches, transformers
+from course_utils.lab.exercises import blocks, classifier_free_guidance, conventions, patches, transformers
 from course_utils.lab.exercises.checking import Exercise
 
 SUBJECTS = exercises.SUBJECTS
@@ -148,7 +148,8 @@ def test_cases_wait_for_the_first_check(subject):
             torch.zeros(1)
 
 
-def test_one_notebook_has_the_patches_with_the_transformers():
+def test_one_notebook_has_the_patches_and_the_block_with_the_transformers():
+    assert transformers.block is blocks.block
     assert transformers.patchify is patches.patchify
     assert transformers.patch_convolution is patches.patch_convolution
 

@@ -134,6 +134,7 @@ def test_too_long_a_sentence_is_said(viewer):
 
 def test_static_is_a_picture(viewer):
     shown = viewer.static(AttentionRequest("text", "a cat"), AttentionRequest("picture"))
+    assert shown.alt.count("takes most from") == 2
     assert Image.open(io.BytesIO(shown.data)).width >= 400
     assert "run this cell" in viewer._repr_mimebundle_()["text/plain"]
     assert viewer.wait(SECONDS)

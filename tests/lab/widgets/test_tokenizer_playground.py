@@ -92,6 +92,8 @@ def test_typing_shows_the_last_text(own, clip):
 def test_static_is_a_picture(own, clip):
     widget = TokenizerPlayground(own, clip)
     one, two = widget.static("a cat"), widget.static("a cat", "a bear")
+    assert two.alt.startswith("“a cat”: 5 characters")
+    assert "“a bear”: 6 characters" in two.alt
     heights = [Image.open(io.BytesIO(shown.data)).height for shown in (one, two)]
     assert heights[1] > 1.5 * heights[0]
     assert "run this cell" in widget._repr_mimebundle_()["text/plain"]
