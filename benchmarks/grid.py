@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 import time
 from collections.abc import Callable
@@ -35,7 +34,9 @@ from course_utils.datasets.second.drawing import render
 from course_utils.diffusion.paths import RectifiedFlow
 from course_utils.diffusion.pipeline import TextToPicture
 from course_utils.evaluation.chunks import in_chunks
+from course_utils.evaluation.intervals import share_interval
 from course_utils.evaluation.judge import accuracy, adherence
+from course_utils.evaluation.kernel import StandardFeatures, kernel_distance
 from course_utils.evaluation.metrics import psnr
 from course_utils.images import to_float, to_uint8
 from course_utils.models.autoencoder import VAE, DiagonalGaussian, Upsample, VAEConfig
@@ -257,29 +258,6 @@ def arm_stage(name: str) -> None:
     keep(name, train(name, arm_part(ARMS[name]), json.loads(path(f"{name}.steps.json").read_text())).state_dict())
 
 
-def interval(share: float, n: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share seen in n tries."""
-    z = 1.96
-    middle, half = share + z * z / (2 * n), z * math.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2)
-    return (middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n)
-
-
-def kernel_distance(a: Tensor, b: Tensor) -> float:
-    """KID of features (N, D), (M, D): the unbiased squared maximum mean discrepancy under (x·y/D + 1)³.
-
-    Bińkowski et al. 2018, §4. Because it is unbiased, it may fall below 0 for two sets of the same kind.
-    """
-
-    def kernel(x: Tensor, y: Tensor) -> Tensor:
-        return (x.double() @ y.double().T / x.shape[1] + 1) ** 3
-
-    def within(x: Tensor) -> float:
-        k = kernel(x, x)
-        return float(k.sum() - k.trace()) / (len(x) * (len(x) - 1))
-
-    return within(a) + within(b) - 2 * float(kernel(a, b).mean())
-
-
 def sheet(name: str, pictures: Tensor, columns: int = 8) -> None:
     """Pictures (N, 3, H, W) in rows, as a PNG."""
     rows = to_uint8(pictures).unflatten(0, (-1, columns)).permute(0, 3, 1, 4, 2)
@@ -294,20 +272,15 @@ class Measure:
         self.x, self.attributes = to_float(kept("test")), source.attributes
         self.captions = [source.caption(i) for i in range(CAPTIONS)]
         self.judge, self.clip = kept_model("judge", Judge()), load("clip")
-        self.mean, self.std = torch.zeros(1), torch.ones(1)
-        raw = self.features(to_float(kept("val")))
-        self.mean, self.std = raw.mean(0), raw.std(0)
-        self.reference = (raw - self.mean) / self.std
-
-    def features(self, x: Tensor) -> Tensor:
-        """The judge's, each brought to the reference's mean 0 and deviation 1."""
-        return (in_chunks(lambda part: self.judge.features(small(part)), x) - self.mean) / self.std
+        real = to_float(kept("val"))
+        self.features = StandardFeatures(lambda part: self.judge.features(small(part)), real)
+        self.reference = self.features(real)
 
     def follows(self, x: Tensor) -> dict:
         """How well a picture of each caption follows it, and how far all of them are from real pictures."""
         found = adherence(self.judge, small(x), torch.stack([named(text) for text in self.captions]))
         right, distance = found.mean_all_right, kernel_distance(self.features(x), self.reference)
-        numbers = {"all_right": right, "interval": interval(right, CAPTIONS), "kernel_distance": distance}
+        numbers = {"all_right": right, "interval": share_interval(right, CAPTIONS), "kernel_distance": distance}
         print("  " + json.dumps(numbers), flush=True)
         return {**numbers, "each": found.per_attribute}
 

@@ -1,0 +1,29 @@
+"""95 % intervals of shares and of means, so that a number says how much of it may be chance."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+from course_utils.arguments import number, whole
+
+Z = 1.959964  # of a standard normal's draws, 95 % lie between -Z and Z
+
+
+def share_interval(share: float, n: int) -> tuple[float, float]:
+    """Wilson's interval of a share in [0, 1] seen in n tries (Wilson 1927). It stays within [0, 1], at 0 and 1 too."""
+    share, n = number("share", share, 0.0, 1.0), whole("n", n, 1)
+    middle, half = share + Z * Z / (2 * n), Z * math.sqrt(share * (1 - share) / n + (Z / (2 * n)) ** 2)
+    return (middle - half) / (1 + Z * Z / n), (middle + half) / (1 + Z * Z / n)
+
+
+def mean_interval(values: Tensor) -> tuple[float, float]:
+    """The interval of the mean of independent values (n,), n ≥ 2, by their standard error; for dozens or more."""
+    if not isinstance(values, Tensor) or values.ndim != 1 or len(values) < 2:
+        raise ValueError(f"values: got {tuple(getattr(values, 'shape', ()))}; expected (n,) with n ≥ 2")
+    v = values.detach().cpu().double()
+    if not bool(v.isfinite().all()):
+        raise ValueError("values: got NaN or infinity; expected finite values")
+    middle, half = float(v.mean()), Z * float(v.std()) / math.sqrt(len(v))
+    return middle - half, middle + half

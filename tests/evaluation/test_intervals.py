@@ -1,0 +1,45 @@
+"""Intervals against scipy's, and how often they hold the truth."""
+
+import pytest
+import torch
+
+from course_utils.evaluation.intervals import mean_interval, share_interval
+
+
+@pytest.mark.parametrize(("k", "n"), [(0, 10), (10, 10), (3, 10), (1, 1), (483, 512), (500, 1024)])
+def test_share_interval_is_scipys(k, n):
+    from scipy.stats import binomtest
+
+    expected = binomtest(k, n).proportion_ci(0.95, method="wilson")
+    assert share_interval(k / n, n) == pytest.approx((expected.low, expected.high), abs=1e-6)
+
+
+def test_mean_interval_is_scipys_normal_one():
+    from scipy.stats import norm
+
+    x = torch.randn(50, generator=torch.Generator().manual_seed(0)).double()
+    expected = norm.interval(0.95, loc=float(x.mean()), scale=float(x.std()) / 50**0.5)
+    assert mean_interval(x) == pytest.approx(expected, rel=1e-6)
+
+
+def test_they_hold_the_truth_as_often_as_they_say():
+    g = torch.Generator().manual_seed(0)
+    tries = (torch.rand(2000, 200, generator=g) < 0.93).double()
+    shares = [share_interval(float(row.mean()), 200) for row in tries]
+    assert 0.93 < sum(low <= 0.93 <= high for low, high in shares) / 2000 < 0.97
+    means = [mean_interval(row) for row in torch.rand(2000, 100, generator=g)]
+    assert 0.93 < sum(low <= 0.5 <= high for low, high in means) / 2000 < 0.97
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: share_interval(1.2, 10), "share is 1.2; expected a finite number from 0 to 1"),
+        (lambda: share_interval(0.5, 0), "n is 0; expected a whole number, 1 or more"),
+        (lambda: mean_interval(torch.ones(1)), r"values: got \(1,\); expected"),
+        (lambda: mean_interval(torch.tensor([1.0, float("nan")])), "values: got NaN"),
+    ],
+)
+def test_bad_input_is_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
