@@ -26,6 +26,7 @@ from course_utils.models.classifier import Judge
 from course_utils.models.clip import CLIP
 from course_utils.models.denoiser import Denoiser
 from course_utils.models.perceptual import Backbone
+from course_utils.models.realness import Realness
 
 FORMAT = "latent-course-1"
 MODELS: dict[str, type[nn.Module]] = {
@@ -40,6 +41,7 @@ MODELS: dict[str, type[nn.Module]] = {
     "denoiser": Denoiser,
     "diffusion": Denoiser,
     "weak_denoiser": Denoiser,
+    "realness": Realness,
 }
 BRINGS_BACK = "`git checkout data/checkpoints` brings the course's own back, `make checkpoints` trains them again"
 
@@ -77,7 +79,7 @@ def load(name: str | Path, device: torch.device | str | None = None) -> nn.Modul
     except ValueError as error:
         _refuse(path_of(name), f"does not fit the course's {about['model']} ({error})")
     model = model.eval().requires_grad_(False).to(device or runtime.device())
-    if isinstance(model, VAE | VAESweep | Decoder | Judge):
+    if isinstance(model, VAE | VAESweep | Decoder | Judge | Realness):
         model = model.to(memory_format=torch.channels_last)
     return model
 

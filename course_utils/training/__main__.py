@@ -4,7 +4,8 @@ The result goes to your own folder (.cache/checkpoints/PROFILE/RECIPE.safetensor
 load it. The course's own checkpoints are replaced with --ship only.
 
 The decoders build on a VAE, the denoisers on a VAE and CLIP: on your own of the same profile if you have trained one,
-else on the course's (with --ship always on the course's). Each run says on which. Delete your own to go back.
+else on the course's. Realness builds on VAE, CLIP, denoiser and sharp decoder: on your own if you have all of them. With --ship
+it is always the course's. Each run says on which. Delete your own to go back.
 
 A run that is stopped, killed or out of disk goes on, with the same command, from where it was saved last; `all`
 skips what it has finished. Press Ctrl-C to stop.

@@ -17,7 +17,7 @@ from course_utils import checkpoints, files, runtime
 from course_utils.training.processes import TrainingError
 from course_utils.training.recipes import BUILDS_ON, budget
 
-OWN_FIRST = ("vae", "clip")  # LPIPS measures, so its backbone is always the course's own
+OWN_FIRST = ("vae", "clip", "denoiser", "sharp_decoder")  # LPIPS measures, so its backbone is always the course's own
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,17 @@ class Run:
 
     @property
     def sources(self) -> dict[str, Path]:
-        """The checkpoints that the recipe builds on: one's own of the same profile before the course's."""
-        found = {}
-        for name in BUILDS_ON.get(self.recipe, ()):
-            own = own_checkpoint(name, self.profile)
-            found[name] = own if name in OWN_FIRST and not self.ship and own.exists() else checkpoints.path_of(name)
-        return found
+        """The checkpoints that the recipe builds on: one's own of the same profile before the course's.
+
+        Where one of them was trained on another (a denoiser on a VAE), they are all one's own or all the course's.
+        """
+        needed = BUILDS_ON.get(self.recipe, ())
+        mine = {name: own_checkpoint(name, self.profile) for name in needed if name in OWN_FIRST and not self.ship}
+        found = {name: path for name, path in mine.items() if path.exists()}
+        one_stack = any(other in needed for name in needed for other in BUILDS_ON.get(name, ()))
+        if one_stack and len(found) < len(mine):
+            found = {}
+        return {name: found.get(name, checkpoints.path_of(name)) for name in needed}
 
     def made_of(self) -> dict[str, str]:
         """What the result depends on beside the code: sizes, and the digest of each checkpoint that is built on."""

@@ -144,6 +144,20 @@ def test_later_recipes_build_on_ones_own_of_the_same_profile(capsys):
     assert built_on() == "gan_decoder builds on the course's vae and the course's backbone"
 
 
+def test_what_was_trained_on_another_vae_is_not_mixed_with_ones_own(quick):
+    def sources():
+        return command._run(command._asked(["realness", "--profile", "ci"]), "realness").sources
+
+    course = {name: checkpoints.path_of(name) for name in BUILDS_ON["realness"]}
+    for name in ("vae", "clip", "denoiser"):
+        assert command.main([name, "--profile", "ci"]) == 0
+        assert sources() == course
+    model = Denoiser(SMALL)
+    checkpoints.save(model, own("sharp_decoder"), name="sharp_decoder", recipe="", metrics={}, seed=0)
+    assert sources() == {name: own(name) for name in course}
+    assert command._run(command._asked(["realness", "--profile", "cpu", "--ship"]), "realness").sources == course
+
+
 @pytest.mark.parametrize("name", list(RECIPES))
 def test_recipes_load_what_they_say_that_they_build_on(name, monkeypatch):
     loaded, load = set(), checkpoints.load
@@ -250,7 +264,7 @@ def test_all_goes_on_where_it_was_killed(monkeypatch, capsys, quick):
     assert quick == ["judge", "backbone", *list(RECIPES)[1:]]
     assert "judge: finished already in this round, skipped" in capsys.readouterr().out
     command.main(["all", "--steps", "1"])
-    assert len(quick) == 2 + 10 + 11, "a round that is complete is not gone on with"
+    assert len(quick) == 2 + 11 + 12, "a round that is complete is not gone on with"
 
 
 def test_all_does_not_skip_what_builds_on_something_else_now(monkeypatch, quick):
@@ -261,7 +275,9 @@ def test_all_does_not_skip_what_builds_on_something_else_now(monkeypatch, quick)
     command.main(["vae", "--seed", "5"])
     quick.clear()
     command.main(["all"])
-    assert quick == ["vae", "diffusion", "weak_denoiser"], "the same seed gives the same VAE, which the others know"
+    assert quick == ["vae", "diffusion", "weak_denoiser", "realness"], (
+        "the same seed gives the same VAE, which the others know"
+    )
 
 
 def test_a_round_whose_note_is_damaged_starts_anew(quick):

@@ -20,6 +20,7 @@ from course_utils.training.recipes.clip import clip
 from course_utils.training.recipes.decoders import gan_decoder, lpips_decoder, sharp_decoder
 from course_utils.training.recipes.denoiser import denoiser, diffusion, weak_denoiser
 from course_utils.training.recipes.judge import judge
+from course_utils.training.recipes.realness import realness
 from course_utils.training.recipes.vae import kl_sweep, vae
 
 RECIPES: dict[str, Callable[[Budget, int], tuple[nn.Module, dict]]] = {
@@ -34,6 +35,7 @@ RECIPES: dict[str, Callable[[Budget, int], tuple[nn.Module, dict]]] = {
     "denoiser": denoiser,
     "diffusion": diffusion,
     "weak_denoiser": weak_denoiser,
+    "realness": realness,
 }
 """Every recipe, in an order in which each finds what it builds on."""
 
@@ -44,6 +46,7 @@ BUILDS_ON: dict[str, tuple[str, ...]] = {
     "denoiser": ("vae", "clip"),
     "diffusion": ("vae", "clip"),
     "weak_denoiser": ("vae", "clip"),
+    "realness": ("vae", "clip", "denoiser", "sharp_decoder"),
 }
 """The checkpoints that a recipe loads. The others load none."""
 
@@ -93,6 +96,11 @@ BUDGETS: dict[str, dict[str, Budget]] = {
         "ci": Budget(256, 4, 32, 64),
         "cpu": Budget(24_000, 1_000, 128, 1024),
         "gpu": Budget(100_000, 6_000, 512, 1024),
+    },
+    "realness": {
+        "ci": Budget(36, 4, 16, 18),
+        "cpu": Budget(4_500, 1_000, 64, 900),
+        "gpu": Budget(45_000, 8_000, 256, 1_800),
     },
 }
 """Budgets by recipe and profile. `cpu` is what trained the checkpoints that ship, on two cores. The VAE and CLIP took
