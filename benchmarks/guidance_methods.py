@@ -4,7 +4,7 @@ Measures every method of `diffusion.guidance_methods` with the course's own chec
 data/results/guidance_methods.json, from which notebook 08 draws:
 
 *tune*: the knobs that some methods have beside w, tried on validation captions. What comes out best is used below.
-*fronts*: adherence, diversity and Fréchet distance of each method at several w, on test captions, all from the
+*fronts*: adherence, diversity and kernel distance of each method at several w, on test captions, all from the
 same noise; and how much more diverse a method is than plain CFG where both follow captions equally well, with an
 interval from resampling captions and prompts.
 *best*: which setting makes most pictures right? Chosen on validation captions, then measured once on test captions
@@ -34,14 +34,15 @@ from course_utils.datasets.plushies import Plushies
 from course_utils.diffusion.guidance_methods import APG, DynamicThreshold, LimitedInterval, Rescale, methods
 from course_utils.diffusion.paths import RectifiedFlow
 from course_utils.diffusion.samplers import time_grid
-from course_utils.evaluation.chunks import in_chunks
 from course_utils.evaluation.fronts import leads
+from course_utils.evaluation.intervals import share_interval
 from course_utils.evaluation.judge import adherence, open_diversity
-from course_utils.evaluation.metrics import frechet_distance
+from course_utils.evaluation.kernel import StandardFeatures, kernel_distance, kernel_interval, real_against_real
 from course_utils.images import to_float
 
 CHUNK = 96
 STEPS = 20
+REAL = 2048  # real pictures behind a distance; they are of captions that nothing is drawn for
 SCALES = {
     "CFG": (1.0, 1.5, 2.0, 3.0, 5.0, 8.0),
     "interval": (2.0, 3.0, 5.0, 8.0, 12.0),
@@ -96,12 +97,30 @@ class Bench:
         self.pipeline, self.judge, self.weak = load_pipeline(), load("judge"), load("weak_denoiser")
         self.path, self.times = RectifiedFlow(), time_grid(STEPS)
         self.methods = methods(self.path, self.times, self.weak)
+        self.features = StandardFeatures(self.judge.features, to_float(Plushies(REAL).in_memory().pictures))
 
     @lru_cache  # noqa: B019 - there is one Bench
-    def split(self, name: str, n: int) -> tuple[Tensor, Tensor, Tensor]:
-        """n captions' conditions (n, D), what they name (n, 6), and the judge's features of their real pictures."""
-        data = Plushies(n, name).in_memory()
-        return self.embedded(data.captions), self.asked(data.captions), self.features(to_float(data.pictures))
+    def split(self, name: str, n: int) -> tuple[Tensor, Tensor]:
+        """n captions' conditions (n, D), and what they name (n, 6)."""
+        source = Plushies(n, name)
+        texts = [source.caption(i) for i in range(n)]
+        return self.embedded(texts), self.asked(texts)
+
+    @lru_cache  # noqa: B019 - there is one Bench
+    def real(self, name: str) -> Tensor:
+        """Features of real pictures: of the other validation pictures, or of other held-out combinations than are drawn."""
+        return self.features(to_float(Plushies(REAL, name, seed=1).in_memory().pictures))
+
+    @lru_cache  # noqa: B019 - there is one Bench
+    def floor(self, name: str, n: int) -> dict:
+        """Where 95 % of the distances of n real pictures to other real ones lie."""
+        found = real_against_real(self.real(name), n, REAL - n, draws=200)
+        return {"low": float(found.quantile(0.025)), "high": float(found.quantile(0.975))}
+
+    def distance(self, seen: Tensor, name: str) -> dict:
+        """How far features (n, F) are from real ones."""
+        low, high = kernel_interval(seen, self.real(name))
+        return {"value": kernel_distance(seen, self.real(name)), "low": low, "high": high}
 
     @torch.no_grad()
     def embedded(self, texts: list[str]) -> Tensor:
@@ -109,9 +128,6 @@ class Bench:
 
     def asked(self, texts: list[str]) -> Tensor:
         return torch.stack([named(text) for text in texts])
-
-    def features(self, pictures: Tensor) -> Tensor:
-        return in_chunks(self.judge.features, pictures)
 
     def draw(self, conditions: Tensor, w: float, method: Callable, seed: int, **how) -> Tensor:
         """A picture of each condition, in chunks; noise depends on the seed and the place alone."""
@@ -126,7 +142,7 @@ class Bench:
 
     def right(self, split: str, n: int, w: float, method: Callable, **how) -> tuple[np.ndarray, Tensor]:
         """Whether each caption is followed in full, (n,), and the pictures' features."""
-        conditions, asked, _ = self.split(split, n)
+        conditions, asked = self.split(split, n)
         pictures = self.draw(conditions, w, method, seed=10, **how)
         return adherence(self.judge, pictures, asked).all_right.numpy(), self.features(pictures)
 
@@ -171,14 +187,13 @@ def tune(bench: Bench, asked: argparse.Namespace, _: dict) -> dict:
 def fronts(bench: Bench, asked: argparse.Namespace, before: dict) -> dict:
     chosen = {name: row["chosen"] for name, row in before.get("tune", {}).items()}
     used = {name: bench.bound(name, chosen[name]) if name in chosen else m for name, m in bench.methods.items()}
-    real = bench.split("test", asked.captions)[2]
     curves, rights, diversities, start = {}, {}, {}, None
     for name, method in used.items():
         points = [start] if name in CONDITIONAL_AT_1 else []
         for w in SCALES[name]:
             right, seen = bench.right("test", asked.captions, w, method)
             spread = bench.spread(OPEN, asked.samples, w, method)
-            points.append((w, right, spread, frechet_distance(seen, real)))
+            points.append((w, right, spread, bench.distance(seen, "val")))
         start = start or points[0]
         rights[name] = np.stack([p[1] for p in points]).astype(float)
         diversities[name] = np.stack([p[2] for p in points])
@@ -187,9 +202,10 @@ def fronts(bench: Bench, asked: argparse.Namespace, before: dict) -> dict:
             "w": [p[0] for p in points],
             "all_right": rights[name].mean(1).tolist(),
             "diversity": diversities[name].mean(1).tolist(),
-            "frechet": [p[3] for p in points],
+            "kernel_distance": [p[3]["value"] for p in points],
+            "kernel_interval": [(p[3]["low"], p[3]["high"]) for p in points],
         }
-        line = ", ".join(f"w {w:g}: {r.mean():.3f}/{d.mean():.3f}/{f:.1f}" for w, r, d, f in points)
+        line = ", ".join(f"w {w:g}: {r.mean():.3f}/{d.mean():.3f}/{k['value']:.3f}" for w, r, d, k in points)
         print(f"  {name}: {line}", flush=True)
     compared = leads(rights, diversities, LEVELS)
     return {
@@ -198,6 +214,7 @@ def fronts(bench: Bench, asked: argparse.Namespace, before: dict) -> dict:
         "samples": asked.samples,
         "steps": STEPS,
         "sampler": "euler",
+        "real_against_real": bench.floor("val", asked.captions),
         "curves": curves,
         "levels": LEVELS,
         "against_cfg": {m: {k: v.tolist() for k, v in row.items()} for m, row in compared.items()},
@@ -229,7 +246,10 @@ def best(bench: Bench, asked: argparse.Namespace, before: dict) -> dict:
     for split in ("test", "heldout"):
         right, seen = bench.right(split, asked.final, row["w"], method, **how)
         result[split] = float(right.mean())
-        result[f"frechet_{split}"] = frechet_distance(seen, bench.split(split, asked.final)[2])
+        result[f"interval_{split}"] = share_interval(float(right.mean()), asked.final)
+        others = "heldout" if split == "heldout" else "val"
+        result[f"kernel_distance_{split}"] = bench.distance(seen, others)
+        result[f"real_against_real_{split}"] = bench.floor(others, asked.final)
     print(f"  chosen: {result}", flush=True)
     return {"captions": asked.captions, "final": asked.final, "tried": [r[0] for r in rows], "chosen": result}
 

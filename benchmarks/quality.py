@@ -2,7 +2,8 @@
 
 Measures the course's own checkpoints on pictures and captions that none of them has trained on, prints the
 numbers, and writes them to data/metrics.json, where the README and the notebooks find them. A part that is
-not asked for keeps the numbers it had.
+not asked for keeps the numbers it had. Shares come with Wilson's 95 % interval; distances between sets of pictures are kernel
+distances on the judge's features to validation pictures, with real against real beside them.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from course_utils import runtime
 from course_utils.checkpoints import load, load_pipeline
@@ -26,8 +27,11 @@ from course_utils.datasets.attributes import ATTRIBUTES, NAMES
 from course_utils.datasets.captions import full_caption, named
 from course_utils.datasets.plushies import Plushies
 from course_utils.evaluation import metrics
-from course_utils.evaluation.chunks import in_chunks
+from course_utils.evaluation.chunks import in_chunks, reconstructed
+from course_utils.evaluation.intervals import mean_interval, share_interval
 from course_utils.evaluation.judge import accuracy, adherence, open_diversity
+from course_utils.evaluation.kernel import StandardFeatures, kernel_distance, kernel_interval, real_against_real
+from course_utils.evaluation.realness import realness
 from course_utils.evaluation.zero_shot import zero_shot
 from course_utils.images import to_float
 
@@ -42,11 +46,36 @@ def pictures(n: int, split: str = "test") -> tuple[Tensor, Tensor, list[str]]:
     return to_float(data.pictures), data.attributes, data.captions
 
 
+class Distances:
+    """Kernel distances to n real validation pictures, whose captions nothing here is drawn for."""
+
+    def __init__(self, n: int):
+        self.features = StandardFeatures(load("judge").features, pictures(n, "train")[0])
+        self.real = self.features(pictures(n, "val")[0])
+
+    def of(self, x: Tensor) -> dict:
+        seen = self.features(x)
+        low, high = kernel_interval(seen, self.real)
+        return {"value": kernel_distance(seen, self.real), "low": low, "high": high}
+
+    def of_real(self, m: int) -> dict:
+        """m real pictures against as many as `of` compares with: the mean, and where 95 % of the draws lie."""
+        pool = torch.cat([self.real, self.features(pictures(m)[0])])
+        found = real_against_real(pool, m, len(self.real), draws=200)
+        return {"value": float(found.mean()), "low": float(found.quantile(0.025)), "high": float(found.quantile(0.975))}
+
+
+def accuracy_intervals(found: dict[str, float], attributes: Tensor) -> dict[str, tuple[float, float]]:
+    """Of each attribute's accuracy, over the pictures that have it."""
+    counts = (attributes >= 0).sum(0).tolist()
+    return {name: share_interval(share, counts[NAMES.index(name)]) for name, share in found.items()}
+
+
 def rounded(value):
     """Numbers to four significant digits, for a file that people read."""
     if isinstance(value, dict):
         return {k: rounded(v) for k, v in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [rounded(v) for v in value]
     return float(f"{value:.4g}") if isinstance(value, float) else value
 
@@ -55,10 +84,13 @@ def judge_part(asked: argparse.Namespace) -> dict:
     x, attributes, _ = pictures(asked.pictures)
     held, held_attributes, _ = pictures(asked.pictures, "heldout")
     model = load("judge")
+    found, found_held = accuracy(model, x, attributes), accuracy(model, held, held_attributes)
     return {
         "pictures": len(x),
-        "accuracy": accuracy(model, x, attributes),
-        "accuracy_heldout": accuracy(model, held, held_attributes),
+        "accuracy": found,
+        "accuracy_interval": accuracy_intervals(found, attributes),
+        "accuracy_heldout": found_held,
+        "accuracy_heldout_interval": accuracy_intervals(found_held, held_attributes),
     }
 
 
@@ -83,8 +115,8 @@ def sharp_part(asked: argparse.Namespace) -> dict:
     x, attributes, _ = pictures(asked.pictures)
     vae, sharp, model = load("vae"), load("sharp_decoder"), load("judge")
     z = in_chunks(lambda part: vae.encode(part).mode(), x)
-    result: dict = {"pictures": len(x)}
-    features = in_chunks(model.features, x)
+    distances = Distances(asked.pictures)
+    result: dict = {"pictures": len(x), "real_against_real": distances.of_real(len(x))}
     for name, decoder in (("l2", vae.decoder), ("sharp", sharp)):
         x_hat = in_chunks(lambda part, decoder=decoder: decoder(part).clamp(-1, 1), z)
         result[name] = {
@@ -92,7 +124,7 @@ def sharp_part(asked: argparse.Namespace) -> dict:
             "lpips": float(metrics.perceptual_distance(x, x_hat).mean()),
             "psnr": float(metrics.psnr(x, x_hat).mean()),
             "ssim": float(metrics.ssim(x, x_hat).mean()),
-            "frechet": metrics.frechet_distance(features, in_chunks(model.features, x_hat)),
+            "kernel_distance": distances.of(x_hat),
             "judge_on_reconstructions": statistics.mean(accuracy(model, x_hat, attributes).values()),
         }
     result["lpips_drop"] = 1 - result["sharp"]["lpips"] / result["l2"]["lpips"]
@@ -122,12 +154,16 @@ def clip_part(asked: argparse.Namespace) -> dict:
     image = in_chunks(clip.encode_image, x[: asked.captions])
     text = clip.encode_text(captions).cpu()
     complete = [full_caption(row) for row in attributes[: asked.captions]]
-    return {
-        "captions": len(captions),
+    recalls = {
         "recall_at_1": metrics.recall_at_1(image, text, captions),
-        "recall_at_1_of_an_oracle": recall_ceiling(attributes[: asked.captions], captions),
         "recall_at_1_complete_captions": metrics.recall_at_1(image, clip.encode_text(complete).cpu(), complete),
         "recall_at_1_text_to_image": metrics.recall_at_1(text, image, captions),
+    }
+    return {
+        "captions": len(captions),
+        **recalls,
+        **{f"{name}_interval": share_interval(recall, len(captions)) for name, recall in recalls.items()},
+        "recall_at_1_of_an_oracle": recall_ceiling(attributes[: asked.captions], captions),
         "zero_shot": zero_shot(clip, x, attributes),
     }
 
@@ -140,11 +176,23 @@ def generate(pipeline, prompts: list[str], w: float, seed: int) -> Tensor:
     )
 
 
+def realness_of(critic: nn.Module, x: Tensor) -> dict:
+    """The mean probability of being real, and the share of pictures that are taken for real."""
+    found = realness(critic, x)
+    taken = float((found > 0.5).float().mean())
+    return {
+        "score": float(found.mean()),
+        "interval": mean_interval(found),
+        "taken_for_real": taken,
+        "taken_for_real_interval": share_interval(taken, len(x)),
+    }
+
+
 def denoiser_part(asked: argparse.Namespace) -> dict:
-    pipeline, model = load_pipeline(), load("judge")
-    _, _, captions = pictures(asked.captions)
+    pipeline, model, critic = load_pipeline(), load("judge"), load("realness")
+    x, _, captions = pictures(asked.captions)
     _, _, held = pictures(asked.captions, "heldout")
-    real = in_chunks(model.features, pictures(asked.pictures)[0])
+    distances, x_hat = Distances(asked.pictures), reconstructed(pipeline.vae, x)
     # Diversity needs several samples of one prompt, and a prompt that leaves something open. A colour alone
     # is not enough: where a picture shows no accessory, it has none.
     others = [i for i, name in enumerate(NAMES) if name != "accessory_colour"]
@@ -158,9 +206,11 @@ def denoiser_part(asked: argparse.Namespace) -> dict:
             x = generate(pipeline, texts, w, seed=1)
             found = adherence(model, x, torch.stack([named(text) for text in texts]))
             row[name] = {"all_right": found.mean_all_right, "share": found.mean_share}
+            row[name]["all_right_interval"] = share_interval(found.mean_all_right, int((found.asked > 0).sum()))
             row[name]["each"] = found.per_attribute
             if name == "test":
-                row["frechet"] = metrics.frechet_distance(in_chunks(model.features, x), real)
+                row["kernel_distance"] = distances.of(x)
+                row["realness"] = realness_of(critic, x)
         samples = [generate(pipeline, [text] * asked.samples, w, seed=2) for text in prompts]
         judged = [open_diversity(model, x, named(text)) for x, text in zip(samples, prompts, strict=True)]
         row["open_diversity"] = statistics.mean(judged)
@@ -170,7 +220,8 @@ def denoiser_part(asked: argparse.Namespace) -> dict:
             f"  w {w:4.1f}: all right {row['test']['all_right']:.3f}, "
             f"held out {row['heldout']['all_right']:.3f}; "
             f"diversity {row['open_diversity']:.3f}, LPIPS {row['lpips_diversity']:.3f}; "
-            f"Fréchet {row['frechet']:.1f}; {time.perf_counter() - start:.0f} s",
+            f"kernel distance {row['kernel_distance']['value']:.4f}; "
+            f"realness {row['realness']['score']:.3f}; {time.perf_counter() - start:.0f} s",
             flush=True,
         )
     best = max(rows, key=lambda row: row["test"]["all_right"])
@@ -181,7 +232,11 @@ def denoiser_part(asked: argparse.Namespace) -> dict:
         "samples": asked.samples,
         "best_w": best["w"],
         "all_right": best["test"]["all_right"],
+        "all_right_interval": best["test"]["all_right_interval"],
         "all_right_heldout": best["heldout"]["all_right"],
+        "all_right_heldout_interval": best["heldout"]["all_right_interval"],
+        "real_against_real": distances.of_real(len(captions)),
+        "reconstructions": {"kernel_distance": distances.of(x_hat), "realness": realness_of(critic, x_hat)},
         "by_w": rows,
     }
 
@@ -195,6 +250,7 @@ def soft_part(asked: argparse.Namespace) -> dict:
             _, _, texts = pictures(asked.captions, split)
             found = adherence(model, generate(pipeline, texts, w, seed=1), torch.stack([named(t) for t in texts]))
             row[split] = found.mean_all_right
+            row[f"{split}_interval"] = share_interval(found.mean_all_right, int((found.asked > 0).sum()))
         rows.append(row)
         print(f"  w {w:4.1f}: all right {row['test']:.3f}, held out {row['heldout']:.3f}", flush=True)
     return {"captions": asked.captions, "steps": 20, "by_w": rows}
@@ -210,15 +266,21 @@ PARTS: dict[str, Callable[[argparse.Namespace], dict]] = {
 }
 
 
+def shown(value: object) -> str:
+    if isinstance(value, list):
+        return " to ".join(f"{v:.4g}" for v in value)
+    return f"{value:.4g}"
+
+
 def show(value: dict, indent: str = "  ") -> None:
     for name, v in value.items():
         if isinstance(v, dict) and not any(isinstance(x, dict) for x in v.values()):
-            print(f"{indent}{name}: " + ", ".join(f"{k} {x:.4g}" for k, x in v.items()))
+            print(f"{indent}{name}: " + ", ".join(f"{k} {shown(x)}" for k, x in v.items()))
         elif isinstance(v, dict):
             print(f"{indent}{name}:")
             show(v, indent + "  ")
-        elif not isinstance(v, list):
-            print(f"{indent}{name}: {v:.4g}")
+        elif name != "by_w":
+            print(f"{indent}{name}: {shown(v)}")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,7 +1,7 @@
 """Numbers for pictures and embeddings. Pictures are (B, 3, H, W) floats in [-1, 1] everywhere.
 
-Distances between two pictures (PSNR, SSIM, LPIPS), between two sets of pictures (Fréchet distance), the power
-that pictures have at each spatial frequency, and what CLIP retrieves.
+Distances between two pictures (PSNR, SSIM, LPIPS), the power that pictures have at each spatial frequency, and what
+CLIP retrieves. How far two sets of pictures are apart is in `kernel`.
 """
 
 from __future__ import annotations
@@ -91,40 +91,6 @@ def lpips_diversity(pictures: Tensor, net: nn.Module | None = None) -> float:
         raise ValueError(f"pictures: got {len(pictures)}; expected at least 2 samples of one prompt")
     i, j = torch.triu_indices(len(pictures), len(pictures), offset=1)
     return float(perceptual_distance(pictures[i], pictures[j], net).mean())
-
-
-def _moments(features: Tensor, name: str) -> tuple[Tensor, Tensor]:
-    if not isinstance(features, Tensor) or features.ndim != 2 or len(features) < 2:
-        came = tuple(getattr(features, "shape", ()))
-        raise ValueError(f"{name}: got {came}; expected features of shape (N, D) with N ≥ 2")
-    f = features.detach().cpu().double()
-    if not bool(f.isfinite().all()):
-        raise ValueError(f"{name}: got NaN or infinity; expected finite features")
-    return f.mean(0), torch.cov(f.T).reshape(f.shape[1], f.shape[1])
-
-
-def _root(symmetric: Tensor) -> Tensor:
-    """The square root of a positive semi-definite matrix; eigenvalues below 0, from rounding, become 0."""
-    values, vectors = torch.linalg.eigh(symmetric)
-    return (vectors * values.clamp(min=0.0).sqrt()) @ vectors.T
-
-
-def frechet_distance(feats_a: Tensor, feats_b: Tensor) -> float:
-    """The *squared* Fréchet distance of Gaussians fitted to two sets (N, D) (Heusel et al. 2017, eq. 6).
-
-    |μ_a − μ_b|² + tr(Σ_a + Σ_b − 2 (Σ_a Σ_b)^½), in float64. With A = Σ_a^½, the product Σ_a Σ_b has the
-    eigenvalues of the symmetric A Σ_b A, so no root of a non-symmetric matrix is needed. With the judge's
-    features this is not the FID of papers: compare such numbers only with each other, at equal N.
-    """
-    mean_a, cov_a = _moments(feats_a, "feats_a")
-    mean_b, cov_b = _moments(feats_b, "feats_b")
-    if mean_a.shape != mean_b.shape:
-        raise ValueError(f"feats_b: got {len(mean_b)} features per row; expected {len(mean_a)}, as in feats_a")
-    root = _root(cov_a)
-    product = root @ cov_b @ root
-    cross = torch.linalg.eigvalsh(0.5 * (product + product.T)).clamp(min=0.0).sqrt().sum()
-    distance = (mean_a - mean_b).square().sum() + cov_a.trace() + cov_b.trace() - 2.0 * cross
-    return max(0.0, float(distance))
 
 
 def _power(pictures: Tensor, name: str) -> tuple[Tensor, Tensor]:

@@ -38,7 +38,7 @@ class Judge(Configured, nn.Module):
         self.heads = nn.ModuleDict({name: nn.Linear(4 * w, len(values)) for name, values in ATTRIBUTES.items()})
 
     def features(self, x: Tensor) -> Tensor:
-        """Pictures (B, 3, 64, 64) in [-1, 1] → (B, F) features, for Fréchet distances."""
+        """Pictures (B, 3, 64, 64) in [-1, 1] → (B, F) features, for kernel distances."""
         h = self.body(check_input(x, "x", self.side))  # (B, 4w, 8, 8)
         pooled = torch.cat([F.adaptive_avg_pool2d(h, 4).flatten(1), h.amax((2, 3))], dim=1)
         return self.mix(pooled)

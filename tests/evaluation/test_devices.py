@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
-from course_utils.evaluation import energy, judge, latent_statistics, metrics, probe, redundancy
+from course_utils.evaluation import energy, intervals, judge, kernel, latent_statistics, metrics, probe, redundancy
 from course_utils.evaluation import zero_shot as zs
 from course_utils.evaluation.chunks import in_chunks
 
@@ -64,10 +64,14 @@ class Truth:
         (metrics.ssim, (X, Y)),
         (lambda x, y: metrics.perceptual_distance(x, y, Squares()), (X, Y)),
         (lambda x: metrics.lpips_diversity(x, Squares()), (X,)),
-        (metrics.frechet_distance, (F, G)),
         (metrics.radial_power_spectrum, (X,)),
         (metrics.high_frequency_ratio, (X, Y)),
         (lambda a, b: metrics.recall_at_1(a, b, [str(i) for i in range(len(a))]), (F, G)),
+        (kernel.kernel_distance, (F, G)),
+        (kernel.kernel_interval, (F, G)),
+        (lambda f: kernel.real_against_real(f, 10, 20, draws=2), (F,)),
+        (lambda x, y: kernel.StandardFeatures(lambda part: part.mean((2, 3)), x)(y), (X, Y)),
+        (intervals.mean_interval, (F[:, 0],)),
         (energy.energy_distance, (F, G)),
         (lambda x: energy.energy_noise_floor(lambda: x, 2), (F,)),
         (latent_statistics.active_dimensions, (F,)),
