@@ -29,8 +29,8 @@ from torch import Tensor, nn
 from course_utils import runtime
 from course_utils.checkpoints import load
 from course_utils.datasets.captions import named
+from course_utils.datasets.drawing import render
 from course_utils.datasets.plushies import Plushies, PlushieTensors
-from course_utils.datasets.second.drawing import render
 from course_utils.diffusion.paths import RectifiedFlow
 from course_utils.diffusion.pipeline import TextToPicture
 from course_utils.evaluation.chunks import in_chunks

@@ -21,12 +21,13 @@ from torch.overrides import TorchFunctionMode
 from course_utils import files, runtime, sealed
 from course_utils.diffusion.paths import RectifiedFlow
 from course_utils.diffusion.pipeline import TextToPicture
-from course_utils.models.autoencoder import VAE, Decoder, VAESweep
+from course_utils.models.autoencoder import VAE, Decoder
 from course_utils.models.classifier import Judge
 from course_utils.models.clip import CLIP
 from course_utils.models.denoiser import Denoiser
 from course_utils.models.perceptual import Backbone
 from course_utils.models.realness import Realness
+from course_utils.models.vector_autoencoder import VAESweep
 
 FORMAT = "latent-course-1"
 MODELS: dict[str, type[nn.Module]] = {
@@ -39,6 +40,7 @@ MODELS: dict[str, type[nn.Module]] = {
     "sharp_decoder": Decoder,
     "clip": CLIP,
     "denoiser": Denoiser,
+    "short_denoiser": Denoiser,
     "diffusion": Denoiser,
     "weak_denoiser": Denoiser,
     "realness": Realness,

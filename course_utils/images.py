@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -43,7 +44,18 @@ def check_input(x: Tensor, name: str = "x", side: int | None = None) -> Tensor:
     return x
 
 
-def _check_shape(x: Tensor, name: str, side: int | None) -> None:
+def looked_at(x: Tensor, side: int, name: str = "x") -> Tensor:
+    """`check_input` for a network that looks at one size: larger pictures (B, 3, k · side, k · side) are averaged down.
+
+    So the judge and CLIP, which look at 64 × 64, see a picture of 128 × 128 as well.
+    """
+    _check_shape(x, name)
+    if x.shape[2] != x.shape[3] or x.shape[2] == 0 or x.shape[2] % side:
+        raise ValueError(f"{name}: expected {side}×{side} pixels or a whole multiple, got {x.shape[2]}×{x.shape[3]}")
+    return F.avg_pool2d(check_input(x, name), x.shape[2] // side)
+
+
+def _check_shape(x: Tensor, name: str, side: int | None = None) -> None:
     if not isinstance(x, Tensor):
         raise ValueError(f"{name}: expected a tensor of pictures, shape (B, 3, H, W), got {_kind(x)}")
     if x.ndim != 4 or x.shape[1] != 3:

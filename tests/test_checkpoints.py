@@ -11,10 +11,11 @@ from torch import nn
 
 from course_utils import checkpoints, files
 from course_utils.checkpoints import CheckpointError
-from course_utils.models.autoencoder import VAE, VAEConfig, VAESweep
+from course_utils.models.autoencoder import VAE, VAEConfig
 from course_utils.models.clip import CLIP, CLIPConfig
 from course_utils.models.denoiser import Denoiser
 from course_utils.models.tokenizer import Tokenizer
+from course_utils.models.vector_autoencoder import VAESweep
 from tests.checkpoint_files import TINY, WEIGHT, circular_link, posix, save, tiny
 
 
@@ -117,7 +118,7 @@ def test_a_clip_with_another_image_tower_is_not_written(tmp_path):
 
 
 def test_sweeps_with_whole_weights_and_vaes_come_back(tmp_path):
-    config = VAEConfig(widths=(8, 8, 8))
+    config = VAEConfig(widths=(16, 16, 16))
     sweep = VAESweep((0, 1), config)
     assert checkpoints.load(save(tmp_path / "s.safetensors", sweep, "kl_sweep"), "cpu").weights == (0, 1)
     assert checkpoints.load(save(tmp_path / "v.safetensors", VAE(config), "vae"), "cpu").config == config

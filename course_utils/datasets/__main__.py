@@ -1,4 +1,4 @@
-"""Write a browsable sample of the Plushies: `python -m course_utils.datasets [FOLDER] [-n 24] [--size 64]`."""
+"""Write a browsable sample of the Plushies: `python -m course_utils.datasets [FOLDER] [-n 24] [--size 128]`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from PIL import Image
 from course_utils import runtime
 from course_utils.datasets.attributes import NAMES, SPLITS
 from course_utils.datasets.captions import describe
-from course_utils.datasets.drawing import RESOLUTIONS, render
+from course_utils.datasets.drawing import render
+from course_utils.datasets.orders import RESOLUTIONS
 from course_utils.datasets.plushies import Plushies
 
 MOST = 10_000  # pictures in a sample: a browser's folder view bears no more
@@ -52,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("folder", type=Path, nargs="?", default=runtime.data_dir() / "samples")
     parser.add_argument("-n", type=_number, default=24)
     parser.add_argument("--split", choices=SPLITS, default="test")
-    parser.add_argument("--size", type=int, choices=RESOLUTIONS, default=64)
+    parser.add_argument("--size", type=int, choices=RESOLUTIONS, default=128)
     asked = parser.parse_args(arguments)
     try:
         write_sample(asked.folder, asked.n, asked.split, asked.size)

@@ -1,279 +1,175 @@
-"""How a plushie is drawn: signed distance functions in batched torch code.
+"""How a plushie is drawn: a wall, a shadow, an animal hung on a skeleton, what it wears, and its fur.
 
 Every picture is a pure function of its attributes and one integer seed: the same seed gives the same bytes.
-Positions run over [-1, 1] in both axes, x to the right, y down; colours over [0, 1].
-
-A picture is painted back to front: a background with a pattern, then the parts of the animal, then its
-accessory. A part is an ellipse, a pointed ellipse, a box or a ring, and its edge is softened over a pixel.
-Fur is noise that is new in every picture: nobody can predict it, which is what notebook 03 is about.
+`species` says how animals are built, `shapes` paints, `scenery` and `fur` do the rest; here they come together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from course_utils.arguments import short, whole
-from course_utils.datasets.attributes import check_attributes
-from course_utils.datasets.seeds import uniform
+from course_utils.datasets import fur as hair
+from course_utils.datasets.orders import checked, each_on_a_core
+from course_utils.datasets.pose import Pose
+from course_utils.datasets.scenery import backdrop
+from course_utils.datasets.seeds import Draws, uniform
+from course_utils.datasets.shapes import BLUSH, QUARTER, SHADE, Canvas, Frame
+from course_utils.datasets.species import ELEPHANT, SPECIES, Part, Species
+from course_utils.datasets.worn import BELOW_THE_HEAD, IN_FRONT, wear
 
-T = TypeVar("T")
-
-RESOLUTIONS = (32, 64, 128, 256)
+CHUNK = 16  # pictures of 128 px that are drawn together
 
 FUR = torch.tensor(
     [
-        [0.47, 0.29, 0.17],
-        [0.88, 0.65, 0.25],
-        [0.93, 0.92, 0.88],
-        [0.52, 0.53, 0.56],
-        [0.94, 0.56, 0.68],
-        [0.30, 0.46, 0.82],
+        [0.50, 0.31, 0.18],  # brown
+        [0.86, 0.57, 0.20],  # golden
+        [0.93, 0.91, 0.87],  # white
+        [0.57, 0.57, 0.58],  # grey
+        [0.96, 0.64, 0.76],  # pink
+        [0.36, 0.55, 0.85],  # blue
     ]
 )
-ACCESSORY = torch.tensor([[0.85, 0.10, 0.10], [0.05, 0.58, 0.18], [0.99, 0.87, 0.05], [0.48, 0.12, 0.66]])
-BACKGROUND = torch.tensor(
-    [[0.62, 0.82, 0.96], [0.66, 0.90, 0.76], [0.90, 0.81, 0.62], [0.12, 0.13, 0.30], [0.86, 0.52, 0.56]]
+CLOTH = torch.tensor([[0.86, 0.10, 0.10], [0.05, 0.58, 0.20], [1.00, 0.88, 0.08], [0.56, 0.18, 0.76]])
+CREAM, PINK, TONGUE, INK, WHITE = torch.tensor(
+    [[0.98, 0.93, 0.84], [0.95, 0.60, 0.62], [0.96, 0.46, 0.52], [0.13, 0.09, 0.09], [0.99, 0.98, 0.95]]
 )
-DARK, PALE, PINK = (
-    torch.tensor([0.10, 0.08, 0.09]),
-    torch.tensor([0.97, 0.93, 0.86]),
-    torch.tensor([0.93, 0.60, 0.62]),
-)
-
-# Parts by species, one row each: centre x and y, radius x and y, tilt in radians, pointedness.
-# A part with a centre off the axis is drawn on both sides.
-EARS = torch.tensor(
-    [
-        [0.34, -0.60, 0.17, 0.17, 0.0, 0.0],  # bear
-        [0.30, -0.60, 0.20, 0.33, 0.40, 1.0],  # cat
-        [0.30, -0.78, 0.12, 0.34, 0.30, 0.0],  # rabbit
-        [0.50, -0.58, 0.30, 0.30, 0.0, 0.0],  # mouse
-        [0.46, -0.18, 0.14, 0.34, -0.22, 0.0],  # dog
-        [0.60, -0.26, 0.30, 0.36, -0.10, 0.0],  # elephant
-    ]
-)
-INNER_EARS = EARS * torch.tensor([1.0, 1.0, 0.55, 0.60, 1.0, 1.0])
-INNER_EARS[4, 2:4] = 0.0
-MUZZLE = torch.tensor(
-    [
-        [0.0, -0.10, 0.20, 0.15, 0.0, 0.0],
-        [0.0, -0.08, 0.14, 0.09, 0.0, 0.0],
-        [0.0, -0.08, 0.15, 0.11, 0.0, 0.0],
-        [0.0, -0.06, 0.13, 0.12, 0.0, 0.0],
-        [0.0, -0.06, 0.24, 0.20, 0.0, 0.0],
-        [0.0, 0.10, 0.11, 0.34, 0.0, 0.0],
-    ]
-)
-NOSE = torch.tensor(
-    [
-        [0.0, -0.16, 0.085, 0.06, 0.0, 0.0],
-        [0.0, -0.12, 0.05, 0.04, 0.0, 0.0],
-        [0.0, -0.14, 0.05, 0.04, 0.0, 0.0],
-        [0.0, -0.06, 0.07, 0.07, 0.0, 0.0],
-        [0.0, -0.15, 0.10, 0.075, 0.0, 0.0],
-        [0.0, 0.39, 0.07, 0.04, 0.0, 0.0],
-    ]
-)
-# Accessories take up to three parts: centre x and y, radius x and y, tilt, pointedness, boxiness, ring.
-WORN = torch.tensor(
-    [
-        [[0.0] * 8, [0.0] * 8, [0.0] * 8],
-        [
-            [0, -0.52, 0.42, 0.08, 0, 0, 0, 0],
-            [0, -0.74, 0.24, 0.22, 0, 0, 1, 0],
-            [0.0] * 8,
-        ],  # hat: brim, crown
-        [[0, 0.15, 0.38, 0.12, 0, 0, 0, 0], [0.22, 0.40, 0.11, 0.25, -0.15, 0, 1, 0], [0.0] * 8],  # scarf
-        [[0.19, 0.22, 0.19, 0.17, 0, 0.6, 0, 0], [0, 0.22, 0.07, 0.08, 0, 0, 0, 0], [0.0] * 8],  # bow tie
-        [[0.19, -0.27, 0.17, 0.17, 0, 0, 0, 1], [0, -0.29, 0.09, 0.035, 0, 0, 1, 0], [0.0] * 8],  # glasses
-    ],
-    dtype=torch.float32,
-)
-RING_WIDTH = 0.055
-EDGE_SHADE = 0.10  # fur darkens towards a part's edge over this distance
-FUR_STRENGTH = 0.09
+FURRY = ("fur", "dark", "pale", "inner")  # coats that are fur; the others are felt, thread or plastic
 
 
-def _noise(seeds: Tensor, stream: int, size: int) -> Tensor:
-    """(N,) seeds → (N, size, size) lattice noise with mean 0 and standard deviation 1 (triangular law)."""
-    flat = uniform(seeds, stream, size * size)
-    other = uniform(seeds, stream + 1, size * size)
-    return ((flat + other - 1.0) * 6**0.5).view(-1, size, size)
+def _coats(fur: Tensor) -> dict[str, Tensor]:
+    """The colours of an animal's parts by name, (N, 3) each, for the colour of its fur (N, 3)."""
+
+    def mix(share: float, other: Tensor) -> Tensor:
+        return fur + share * (other - fur)
+
+    plain = {"pink": PINK, "tongue": TONGUE, "mouth": 0.6 * TONGUE, "nose": INK, "white": WHITE}
+    return {name: colour.expand_as(fur) for name, colour in plain.items()} | {
+        "fur": fur,
+        "dark": mix(0.42, INK),
+        "pale": mix(0.60, CREAM),
+        "trunk": mix(0.16, CREAM),
+        "nail": mix(0.75, CREAM),
+        "inner": mix(0.70, PINK),
+        "pad": mix(0.55, PINK),
+        "skin": mix(0.75, PINK),
+        "line": mix(0.75, INK),
+    }
 
 
-def _fur(seeds: Tensor, size: int) -> Tensor:
-    """Fur: noise at the scale of a 64th of the picture, with strands that hang down, and finer octaves."""
-    noise = _noise(seeds, 10, 64)
-    strands = 0.8 * noise + 0.6 * torch.roll(noise, 1, dims=1)
-    if size == 32:
-        return F.avg_pool2d(strands[:, None], 2)[:, 0]
-    octave = 64
-    while octave < size:
-        octave *= 2
-        strands = F.interpolate(strands[:, None], size=(octave, octave), mode="bilinear", align_corners=False)[:, 0]
-        strands = strands + 0.5 * _noise(seeds, 10 + octave, octave)
-    return strands
+def _paint_parts(canvas: Canvas, pose: Pose, parts: tuple[Part, ...], coats: dict[str, Tensor]) -> None:
+    """Paint a table's parts in their order, on both sides where the joint or the part is there twice."""
+    for part in parts:
+        fur = ("patch" if part.patch else "part") if part.coat in FURRY else "none"
+        if part.both:
+            axis = pose.head.at(pose.turn * part.depth, 0.0) if part.joint == "head" else pose.torso
+            canvas.paint(axis, part.shape, part.sizes, coats[part.coat], fur, pair=(*part.at, part.turn))
+            continue
+        for joints in pose.sides[: 2 if part.joint in ("ear", "arm", "leg") else 1]:
+            joint = pose.tail if part.joint == "tail" else joints[part.joint]
+            x = part.at[0] + joint.flip * pose.turn * part.depth
+            canvas.paint(joint.at(x, part.at[1], part.turn), part.shape, part.sizes, coats[part.coat], fur)
 
 
-def _field(part: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Approximate signed distance of a part, negative inside. part (N, 6 or 8); x, y (N, H, W)."""
-    p = part[:, :, None, None]
-    cx, cy, rx, ry, tilt, pointed = (p[:, i] for i in range(6))
-    x = torch.where(cx > 0, x.abs(), x) - cx
-    y = y - cy
-    c, s = tilt.cos(), tilt.sin()
-    rx, ry = rx.clamp(min=1e-3), ry.clamp(min=1e-3)
-    u, v = ((c * x + s * y) / rx).abs(), ((c * y - s * x) / ry).abs()
-    norm = (u * u + v * v).sqrt()
-    if bool((part[:, 5] > 0).any()):
-        norm = norm + pointed * (u + v - norm)
-    if part.shape[1] == 8 and bool((part[:, 6] > 0).any()):
-        norm = norm + p[:, 6] * (torch.maximum(u, v) - norm)
-    distance = (norm - 1.0) * torch.minimum(rx, ry)
-    if part.shape[1] == 8 and bool((part[:, 7] > 0).any()):
-        distance = torch.where(p[:, 7] > 0, distance.abs() - RING_WIDTH, distance)
-    # A part of no size is nowhere.
-    return torch.where(p[:, 2] > 0, distance, torch.ones_like(distance))
+def _face(canvas: Canvas, pose: Pose, species: Species, coats: dict[str, Tensor]) -> None:
+    """Eyes that look somewhere, brows, blush, a mouth, whiskers. All but the blush comes in mirrored pairs."""
+
+    def dot(axis: Frame, radius: float, coat: str) -> None:
+        sizes = {"rx": radius, "ry": 1.07 * radius}
+        canvas.paint(axis, "ellipse", sizes, coats[coat], relief=0.0, pair=(x, y, 0.0))
+
+    def stroke(axis: Frame, at: tuple[float, float, float], length: float, thick: float, bend: float | Tensor) -> None:
+        sizes = {"length": length, "start": thick, "end": 0.8 * thick, "bend": bend}
+        canvas.paint(axis, "limb", sizes, coats["line"], relief=0.0, pair=at)
+
+    x, y, r = species.eyes
+    front = pose.head.at(pose.turn * 0.05, 0.0)
+    look = front.at(pose.gaze[0] * 0.30 * r, pose.gaze[1] * 0.20 * r)
+    dot(front, 1.20 * r, "line")
+    dot(front, 1.06 * r, "white")
+    dot(look, 0.86 * r, "nose")
+    dot(look.at(-0.30 * r, -0.34 * r), 0.28 * r, "white")
+    brow = (x - 0.6 * r, y - 1.85 * r, -QUARTER)
+    stroke(front.at(0.0, 0.02 * pose.brow), brow, 1.2 * r, 0.014, 0.02 + 0.01 * pose.brow)
+    for side in (-1, 1):
+        canvas.tinge(front.at(side * (x + 0.11), y + 0.19), 0.14, 0.11, BLUSH, on_fur=True)
+    if species.mouth is not None:
+        y, width = species.mouth
+        lips = pose.head.at(pose.turn * 0.07, 0.0)
+        tongue = {"rx": 0.07, "ry": 0.07, "egg": -0.3}
+        canvas.paint(lips.at(0.0, y + 0.025, 0.0, pose.laugh), "ellipse", tongue, coats["mouth"], relief=0.0)
+        stroke(lips, (0.0, y, -QUARTER), width, 0.015, -0.05 * pose.smile)
+    if species.whiskers is not None:
+        x, y, length = species.whiskers
+        for k in (-1, 0, 1):
+            at = (x, y + 0.045 * k, 0.20 * k - 1.5)
+            stroke(pose.head.at(pose.turn * 0.06, 0.0), at, length, 0.008, 0.0)
 
 
-def _paint(image: Tensor, distance: Tensor, colour: Tensor, pixel: Tensor) -> None:
-    """Lay `colour` (N, 3, 1, 1 or N, 3, H, W) over `image` in place where `distance` is negative."""
-    cover = (0.5 - distance / pixel).clamp(0.0, 1.0)[:, None]
-    image.lerp_(colour.expand_as(image), cover.expand_as(image))
+def _trunk(canvas: Canvas, pose: Pose, coats: dict[str, Tensor]) -> None:
+    """An elephant's trunk in front of its belly, its end curled up to one side; and two tusks."""
+    tusk = {"length": 0.17, "start": 0.042, "end": 0.02}
+    canvas.paint(pose.head.at(pose.turn * 0.05, 0.0), "limb", tusk, coats["white"], pair=(0.13, -0.20, -0.35))
+    away = -pose.side
+    root = pose.head._replace(flip=away).at(away * pose.turn * 0.06, -0.36, -0.22 - 0.25 * pose.swing)
+    upper = {"length": 0.58, "start": 0.17, "end": 0.10, "bend": -0.06}
+    curl = {"length": 0.20, "start": 0.10, "end": 0.09, "bend": 0.04}
+    canvas.paint(root.at(0.0, upper["length"], -1.9), "limb", curl, coats["trunk"], "part")
+    canvas.paint(root, "limb", upper, coats["trunk"], "part")
+    for k in range(5):
+        fold = {"length": 0.16 - 0.012 * k, "start": 0.012, "end": 0.012, "bend": -0.02}
+        at = root.at(-0.10 + 0.010 * k, 0.14 + 0.10 * k, -QUARTER)
+        canvas.paint(at, "limb", fold, coats["dark"], "patch", relief=0.0)
 
 
-def _background(a: Tensor, u: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """The background's colour with its pattern, (N, 3, H, W)."""
-    ground = (BACKGROUND[a[:, 4]] + 0.05 * (u[:, 0:3] - 0.5))[:, :, None, None]
-    turn = (u[:, 3] - 0.5)[:, None, None] * 0.5
-    period = (0.46 + 0.08 * u[:, 4])[:, None, None]
-    c, s = turn.cos(), turn.sin()
-    p, q = (c * x + s * y) / period + u[:, 5, None, None], (c * y - s * x) / period + u[:, 6, None, None]
-    p, q = torch.sin(2 * torch.pi * p), torch.sin(2 * torch.pi * q)
-    kinds = torch.stack([torch.full_like(p, -1.0), 1.6 * p, 2.5 * p * q, 2.5 * (p + q - 1.0)], dim=1)
-    height = kinds.gather(1, a[:, 5, None, None, None].expand(-1, 1, *p.shape[1:])).clamp(-1.0, 1.0)
-    # Light grounds get a darker pattern, the night a lighter one.
-    step = torch.where(a[:, 4] == 3, 0.30, -0.22)[:, None, None, None]
-    return ground + step * (0.5 + 0.5 * height)
+def _animal(canvas: Canvas, species: Species, a: Tensor, draws: Draws) -> None:
+    """Paint the animals of one species with what they wear, from back to front."""
+    pose = Pose(species, draws)
+    coats = _coats((FUR[a[:, 1]] + draws.tint()).float().clamp(0.0, 0.95))
+    cloth = (CLOTH[a[:, 3].clamp(min=0)] + 0.5 * draws.tint()).float().clamp(0.0, 1.0)
+
+    canvas.tinge(pose.ground.at(0.06, 0.0), 0.80, 0.15, 0.55 * SHADE)
+    _paint_parts(canvas, pose, species.body, coats)
+    canvas.tinge(pose.head.at(0.03, 0.08), 0.50, 0.34, 0.40 * SHADE, on_fur=True)
+    _paint_parts(canvas, pose, species.arms, coats)
+    wear(BELOW_THE_HEAD, canvas, pose, species, a[:, 2], cloth)
+    _paint_parts(canvas, pose, species.head, coats)
+    _face(canvas, pose, species, coats)
+    if species is ELEPHANT:
+        _trunk(canvas, pose, coats)
+    wear(IN_FRONT, canvas, pose, species, a[:, 2], cloth)
 
 
 @torch.no_grad()
 def _draw(a: Tensor, seeds: Tensor, fur_seeds: Tensor, size: int) -> Tensor:
-    """(N, 6) attributes, (N,) seeds of everything but the fur, (N,) seeds of the fur → (N, 3, size, size) uint8."""
-    axis = (torch.arange(size) + 0.5) * (2.0 / size) - 1.0
-    y0, x0 = torch.meshgrid(axis, axis, indexing="ij")
-    x0, y0 = x0.expand(len(a), -1, -1), y0.expand(len(a), -1, -1)
-    u = uniform(seeds, 0, 24)
-    image = _background(a, u, x0, y0).contiguous()
-
-    # The animal's own frame: place, size and tilt vary.
-    place, zoom = 0.20 * (u[:, 7:9] - 0.5), 0.76 + 0.12 * u[:, 9]
-    tilt = 0.36 * (u[:, 10] - 0.5)
-    c, s = (tilt.cos() / zoom)[:, None, None], (tilt.sin() / zoom)[:, None, None]
-    dx, dy = x0 - place[:, 0, None, None], y0 - place[:, 1, None, None]
-    x, y = c * dx + s * dy, c * dy - s * dx
-    pixel = (2.0 / size / zoom)[:, None, None]
-
-    fur = (FUR[a[:, 1]] + 0.07 * (u[:, 11:14] - 0.5))[:, :, None, None]
-    strands = FUR_STRENGTH * _fur(fur_seeds, size)[:, None]
-
-    def furry(distance: Tensor, colour: Tensor) -> None:
-        shade = (-distance / EDGE_SHADE).clamp(0.0, 1.0)[:, None]
-        _paint(image, distance, colour * (0.70 + 0.30 * shade) + strands, pixel)
-
-    def rows(*values: float) -> Tensor:
-        return torch.tensor(values)[None].expand(len(a), -1)
-
-    pale = fur + 0.45 * (PALE.view(1, 3, 1, 1) - fur)
-    species = a[:, 0]
-    is_dog, is_elephant = (species == 4)[:, None, None, None], (species == 5)[:, None, None, None]
-    ear_part = EARS[species]
-    ears_in_front = ear_part[:, 1] > -0.20
-    ear = torch.where(is_dog, 0.62 * fur, fur)
-
-    behind = _field(ear_part, x, y)
-    furry(torch.where(ears_in_front[:, None, None], 1.0, behind), ear)
-    inner = PINK.view(1, 3, 1, 1) + 0.35 * (fur - PINK.view(1, 3, 1, 1))
-    _paint(image, _field(INNER_EARS[species], x, y), inner, pixel)
-    furry(_field(rows(0.22, 0.86, 0.19, 0.14, 0.0, 0.0), x, y), fur)  # feet
-    furry(_field(rows(0.0, 0.50, 0.40, 0.42, 0.0, 0.0), x, y), fur)  # body
-    furry(_field(rows(0.0, 0.56, 0.23, 0.25, 0.0, 0.0), x, y), pale)  # belly
-    furry(_field(rows(0.40, 0.42, 0.12, 0.24, 0.45, 0.0), x, y), fur)  # arms
-    furry(_field(rows(0.0, -0.24, 0.45, 0.41, 0.0, 0.0), x, y), fur)  # head
-    furry(torch.where(ears_in_front[:, None, None], behind, 1.0), ear)
-    _paint(image, _field(rows(0.19, -0.27, 0.062, 0.075, 0.0, 0.0), x, y), DARK.view(1, 3, 1, 1), pixel)  # eyes
-    furry(_field(MUZZLE[species], x, y), torch.where(is_elephant, 0.85 * fur, pale))
-    nose = torch.where((species == 0)[:, None] | (species == 4)[:, None], DARK, 0.75 * PINK)[:, :, None, None]
-    _paint(image, _field(NOSE[species], x, y), torch.where(is_elephant, 0.5 * fur, nose), pixel)
-
-    worn = WORN[a[:, 2]]
-    cloth = (ACCESSORY[a[:, 3].clamp(min=0)] + 0.05 * (u[:, 14:17] - 0.5))[:, :, None, None]
-    for k, light in enumerate((1.0, 0.88)):
-        distance = _field(worn[:, k], x, y)
-        shade = (-distance / 0.05).clamp(0.0, 1.0)[:, None]
-        _paint(image, distance, cloth * light * (0.75 + 0.25 * shade), pixel)
+    """(N, 6) attributes of one species, (N,) seeds of all but the fur, (N,) of the fur → (N, 3, size, size) uint8."""
+    noise = hair.clumps(hair.white_noise(fur_seeds, 10))
+    fuzz = hair.FUZZ * hair.resized(noise, size)
+    canvas = Canvas(backdrop(a, Draws(seeds, 1), size), fuzz)
+    _animal(canvas, SPECIES[int(a[0, 0])], a, Draws(seeds, 0))
+    flow = torch.stack([hair.resized(f, hair.GRID) for f in canvas.flow.unbind(1)], dim=1)
+    strands = hair.resized(hair.strands(noise, flow), size)[:, None]
+    image = canvas.rgb + hair.STRENGTH * canvas.furry * strands
     return (image.clamp(0.0, 1.0) * 255.0 + 0.5).to(torch.uint8)
 
 
-def check_seeds(name: str, seeds: Tensor, n: int) -> Tensor:
-    """(n,) whole numbers as int64 on the CPU, or a ValueError."""
-    try:
-        seeds = torch.as_tensor(seeds).cpu()
-    except (TypeError, ValueError, RuntimeError, OverflowError):
-        raise ValueError(f"{name}: got {short(seeds)}; expected whole numbers ({n},)") from None
-    if (seeds.is_floating_point() and seeds.numel()) or seeds.is_complex() or seeds.dtype == torch.bool:
-        raise ValueError(f"{name}: got {seeds.dtype}; expected whole numbers")
-    seeds = seeds.to(torch.int64)
-    if seeds.shape != (n,):
-        raise ValueError(f"{name}: got shape {tuple(seeds.shape)}; expected ({n},), one for each row of attributes")
-    return seeds
-
-
-def check_size(size: int) -> int:
-    """One of `RESOLUTIONS`, or a ValueError."""
-    if whole("size", size, 1) not in RESOLUTIONS:
-        raise ValueError(f"size: got {size}; expected one of {RESOLUTIONS}")
-    return int(size)
-
-
-def each_on_a_core(draw: Callable[..., T], *parts: Sequence) -> list[T]:
-    """`draw` of each chunk, on a core of its own.
-
-    Split among cores, each of a chunk's many small operations would first have to wake them up.
-    """
-    threads = min(len(parts[0]), torch.get_num_threads())
-    if threads <= 1:
-        return list(map(draw, *parts))
-    with ThreadPoolExecutor(threads, "render", initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        return list(pool.map(draw, *parts))
-
-
-def checked(
-    attributes: Tensor, seeds: Tensor, size: int, fur_seeds: Tensor | None
-) -> tuple[Tensor, Tensor, int, Tensor]:
-    """What `render` was given, ready for drawing, or a ValueError."""
-    size = check_size(size)
-    a = check_attributes(attributes).cpu()
-    seeds = check_seeds("seeds", seeds, len(a))
-    return a, seeds, size, seeds if fur_seeds is None else check_seeds("fur_seeds", fur_seeds, len(a))
-
-
-def render(attributes: Tensor, seeds: Tensor, size: int = 64, fur_seeds: Tensor | None = None) -> Tensor:
+def render(attributes: Tensor, seeds: Tensor, size: int = 128, fur_seeds: Tensor | None = None) -> Tensor:
     """Draw plushies: (N, 6) attributes and (N,) integer seeds → (N, 3, size, size) uint8.
 
     The same attributes and seed give the same plushie at every size (32, 64, 128 or 256). With `fur_seeds` (N,),
     the fur follows these and all else still follows `seeds`: the same plushie in other fur.
     """
     a, seeds, size, fur_seeds = checked(attributes, seeds, size, fur_seeds)
-    # Chunks that fit the processor's cache are several times faster than one large batch.
-    chunk = max(1, 32 * 64 * 64 // (size * size))
-    if not len(a):
-        return torch.empty(0, 3, size, size, dtype=torch.uint8)
-    parts = a.split(chunk), seeds.split(chunk), fur_seeds.split(chunk), [size] * -(-len(a) // chunk)
-    return torch.cat(each_on_a_core(_draw, *parts))
+    out = torch.empty(len(a), 3, size, size, dtype=torch.uint8)
+    chunk = max(1, min(64, CHUNK * 128 * 128 // size**2))
+    # Drawn together are rows of one species that stand at much the same place, few enough for the processor's cache:
+    # each of their parts then fits a small window of the picture. Within a chunk those who wear the same come together.
+    place = uniform(seeds, 0, 1)[:, 0].argsort(stable=True)
+    chunks = [rows for k in range(len(SPECIES)) for rows in place[a[place, 0] == k].split(chunk) if len(rows)]
+    jobs = [rows[a[rows, 2].argsort(stable=True)] for rows in chunks]
+
+    def draw(rows: Tensor) -> None:
+        out[rows] = _draw(a[rows], seeds[rows], fur_seeds[rows], size)
+
+    each_on_a_core(draw, jobs)
+    return out

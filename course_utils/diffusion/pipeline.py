@@ -12,7 +12,7 @@ from course_utils.diffusion.conditions import slerp
 from course_utils.diffusion.guidance import ClassifierFreeGuidance, Guidance, checked_scale
 from course_utils.diffusion.paths import Path, Prediction
 from course_utils.diffusion.samplers import SAMPLERS, Callback, noise_like, time_grid
-from course_utils.images import check_pictures
+from course_utils.images import check_pictures, looked_at
 
 MOST_PICTURES = 10_000  # in one batch; whoever wants more draws them in parts
 
@@ -50,14 +50,16 @@ class TextToPicture:
         return embedding.detach().to(self.device).clone()
 
     def embed_picture(self, picture: Tensor) -> Tensor:
-        """The conditions of reference pictures (B, 3, 64, 64) in [-1, 1]: CLIP's embeddings, (B, D)."""
-        check_pictures(picture, "picture", self.clip.side)
+        """The conditions of reference pictures (B, 3, H, W) in [-1, 1], of a size that CLIP takes: embeddings, (B, D)."""
+        check_pictures(picture, "picture")
         with torch.inference_mode():
-            embedding = self.clip.encode_image(picture.to(self.device, torch.float32))
+            embedding = self.clip.encode_image(
+                looked_at(picture.to(self.device, torch.float32), self.clip.side, "picture")
+            )
         return embedding.clone()
 
     def condition(self, prompt: str = "", picture: Tensor | None = None, share: float = 0.5) -> Tensor:
-        """The condition (1, D) of a prompt, of a reference picture (1, 3, 64, 64), or of a mixture of the two.
+        """The condition (1, D) of a prompt, of a reference picture (1, 3, H, W), or of a mixture of the two.
 
         share: how much of the mixture is the picture's, from 0 to 1, along the sphere; it counts only where
         there are both. Neither is the null condition.

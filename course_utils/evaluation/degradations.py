@@ -52,7 +52,7 @@ def colour(x: Tensor, degrees: float = 30) -> Tensor:
     return T.adjust_hue(light, degrees / 360) * 2 - 1
 
 
-def texture(attributes: Tensor, seeds: Tensor, size: int = 64, fur_seed: int = 1) -> Tensor:
+def texture(attributes: Tensor, seeds: Tensor, size: int = 128, fur_seed: int = 1) -> Tensor:
     """Draw the same plushies (N, 6), (N,) in other fur: everything else keeps its place and colour.
 
     Each `fur_seed` gives other fur; 0 gives back the pictures as they are.

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_utils.datasets.attributes import ATTRIBUTES, NAMES
-from course_utils.images import check_input
+from course_utils.images import looked_at
 from course_utils.models.configured import Configured
 from course_utils.models.layers import to_an_eighth
 from course_utils.models.vit import ViT
@@ -38,8 +38,8 @@ class Judge(Configured, nn.Module):
         self.heads = nn.ModuleDict({name: nn.Linear(4 * w, len(values)) for name, values in ATTRIBUTES.items()})
 
     def features(self, x: Tensor) -> Tensor:
-        """Pictures (B, 3, 64, 64) in [-1, 1] → (B, F) features, for kernel distances."""
-        h = self.body(check_input(x, "x", self.side))  # (B, 4w, 8, 8)
+        """Pictures (B, 3, 64, 64), or larger ones, which are averaged down, in [-1, 1] → (B, F), for kernel distances."""
+        h = self.body(looked_at(x, self.side))  # (B, 4w, 8, 8)
         pooled = torch.cat([F.adaptive_avg_pool2d(h, 4).flatten(1), h.amax((2, 3))], dim=1)
         return self.mix(pooled)
 
@@ -65,8 +65,8 @@ class AttributeViT(nn.Module):
         self.heads = nn.ModuleDict({name: nn.Linear(width, len(v)) for name, v in ATTRIBUTES.items()})
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Pictures (B, 3, 64, 64) in [-1, 1] → logits (B, K) for each attribute."""
-        h = self.vit(check_input(x, "x", self.side))
+        """Pictures (B, 3, 64, 64), or larger ones, in [-1, 1] → logits (B, K) for each attribute."""
+        h = self.vit(looked_at(x, self.side))
         return {name: head(h) for name, head in self.heads.items()}
 
     @torch.no_grad()

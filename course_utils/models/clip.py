@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_utils.images import check_input
+from course_utils.images import looked_at
 from course_utils.models.configured import LARGEST, Configured, sizes
 from course_utils.models.layers import conv_norm_act
 from course_utils.models.text import TextTransformer, last_token
@@ -93,8 +93,8 @@ class CLIP(Configured, nn.Module):
         return F.normalize(self.text_projection(last_token(states, tokens, self.tokenizer.end_id)), dim=-1)
 
     def encode_image(self, x: Tensor) -> Tensor:
-        """Pictures (B, 3, 64, 64) in [-1, 1] → unit vectors (B, D)."""
-        return F.normalize(self.image_projection(self.image(check_input(x, "x", self.side))), dim=-1)
+        """Pictures (B, 3, 64, 64), or larger ones, which are averaged down, in [-1, 1] → unit vectors (B, D)."""
+        return F.normalize(self.image_projection(self.image(looked_at(x, self.side))), dim=-1)
 
     @torch.no_grad()
     def clamp_scale(self) -> None:

@@ -66,10 +66,9 @@ class BackboneConfig:
 
 
 class Backbone(Configured, nn.Module):
-    """SqueezeNet features with a linear head for each attribute and one for the degradation."""
+    """SqueezeNet features with a linear head for each attribute and one for the degradation; pictures of any size."""
 
     Config = BackboneConfig
-    side = 64
 
     def __init__(self, config: BackboneConfig | None = None):
         super().__init__()
@@ -83,8 +82,8 @@ class Backbone(Configured, nn.Module):
         self.register_buffer("scale", torch.tensor(SCALE).view(1, 3, 1, 1))
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Pictures (B, 3, 64, 64) in [-1, 1] → logits for each attribute and for the degradation."""
-        h = self.features((check_input(x, "x", self.side) - self.shift) / self.scale)
+        """Pictures (B, 3, H, W) in [-1, 1] → logits for each attribute and for the degradation."""
+        h = self.features((check_input(x) - self.shift) / self.scale)
         pooled = torch.cat([h.mean((2, 3)), h.amax((2, 3))], dim=1)
         return {name: head(pooled) for name, head in self.heads.items()}
 

@@ -6,28 +6,43 @@ import torch
 from torch import Tensor, nn
 
 from course_utils import runtime
-from course_utils.datasets.attributes import NAMES
 from course_utils.datasets.plushies import Plushies, PlushieTensors
-from course_utils.images import to_float
+from course_utils.images import looked_at, to_float
+
+CROP = 64
 
 
 def pictures_at(data: PlushieTensors, index: Tensor) -> Tensor:
-    """The pictures (B, 3, 64, 64) of an index (B,), on the device."""
-    return to_float(data.pictures[index]).to(runtime.device()).contiguous(memory_format=torch.channels_last)
+    """The pictures (B, 3, H, W) of an index (B,), on the device."""
+    return _placed(to_float(data.pictures[index]))
+
+
+def _placed(x: Tensor) -> Tensor:
+    return x.to(runtime.device()).contiguous(memory_format=torch.channels_last)
 
 
 def draw(data: PlushieTensors, batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """A random batch: pictures (B, 3, 64, 64), and which they are (B,)."""
+    """A random batch: pictures (B, 3, H, W), and which they are (B,)."""
     index = torch.randint(len(data), (batch,), generator=generator)
     return pictures_at(data, index), index
 
 
-def look_alikes(attributes: Tensor, group: int, columns: tuple[str, ...]) -> list[Tensor]:
-    """The pictures that agree in `columns`, as one index for each combination with `group` pictures or more."""
-    keys = attributes[:, [NAMES.index(name) for name in columns]]
-    _, which = keys.unique(dim=0, return_inverse=True)
-    found = which.argsort(stable=True).split(which.bincount().tolist())
-    return [index for index in found if len(index) >= group]
+def draw_crops(
+    data: PlushieTensors, batch: int, generator: torch.Generator, whole: float = 0.25
+) -> tuple[Tensor, Tensor]:
+    """As `draw`, at `CROP` pixels a side: a share of pictures as a whole, averaged down, then places cut out of others.
+
+    An autoencoder of convolutions learns from crops what it is to do on whole pictures, at a quarter of the price. The
+    small whole ones teach it the size that models are trained on live.
+    """
+    index = torch.randint(len(data), (batch,), generator=generator)
+    ys, xs = torch.randint(0, data.pictures.shape[-1] - CROP + 1, (2, batch), generator=generator)
+    n = round(whole * batch)
+    found = [looked_at(to_float(data.pictures[index[:n]]), CROP)] if n else []
+    places = list(zip(index.tolist(), ys.tolist(), xs.tolist(), strict=True))[n:]
+    if places:
+        found.append(to_float(torch.stack([data.pictures[i, :, y : y + CROP, x : x + CROP] for i, y, x in places])))
+    return _placed(torch.cat(found)), index
 
 
 def draw_look_alikes(groups: list[Tensor], batch: int, group: int, generator: torch.Generator) -> Tensor:
@@ -41,6 +56,6 @@ def place(module: nn.Module) -> nn.Module:
     return module.to(runtime.device(), memory_format=torch.channels_last)
 
 
-def held_out(n: int, split: str = "val") -> PlushieTensors:
+def held_out(n: int, split: str = "val", size: int = 128) -> PlushieTensors:
     """Pictures that no recipe trains on."""
-    return Plushies(n, split).in_memory()
+    return Plushies(n, split, size).in_memory()

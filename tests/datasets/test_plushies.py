@@ -5,7 +5,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from course_utils.datasets.attributes import ATTRIBUTES, NAMES, held_out_combinations, sample_attributes
-from course_utils.datasets.drawing import RESOLUTIONS, render
+from course_utils.datasets.drawing import render
+from course_utils.datasets.orders import RESOLUTIONS
 from course_utils.datasets.plushies import Plushies
 from course_utils.images import to_float, to_uint8
 

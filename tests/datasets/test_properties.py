@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from course_utils.datasets import captions
 from course_utils.datasets.attributes import ATTRIBUTES, NAMES
-from course_utils.datasets.drawing import RESOLUTIONS, render
+from course_utils.datasets.drawing import render
+from course_utils.datasets.orders import RESOLUTIONS
 
 QUICK = settings(deadline=None, max_examples=50, suppress_health_check=list(HealthCheck), derandomize=True)
 SEEDS = st.integers(-(2**63), 2**63 - 1)

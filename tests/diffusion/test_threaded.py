@@ -23,7 +23,7 @@ def pipeline():
     with torch.no_grad():
         for p in denoiser.parameters():
             p.add_(0.1 * torch.randn_like(p))
-    vae = VAE(VAEConfig(widths=(8, 16, 16)))
+    vae = VAE(VAEConfig(widths=(16, 16, 16)))
     return TextToPicture(vae.eval(), clip.eval(), denoiser.eval(), RectifiedFlow())
 
 

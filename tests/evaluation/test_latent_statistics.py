@@ -26,7 +26,7 @@ def pair():
 
 def test_posteriors_are_the_encoder_s_in_chunks(monkeypatch):
     torch.manual_seed(0)
-    model, x = VAE(VAEConfig((8, 8, 8))), torch.rand(5, 3, 64, 64) * 2 - 1
+    model, x = VAE(VAEConfig((16, 16, 16))), torch.rand(5, 3, 64, 64) * 2 - 1
     monkeypatch.setattr(latent_statistics, "in_chunks", partial(in_chunks, size=2))
     mean, logvar = posteriors(model, x)
     with torch.no_grad():

@@ -7,13 +7,14 @@ from course_utils import losses
 from course_utils.datasets.attributes import NAMES
 from course_utils.datasets.plushies import Plushies
 from course_utils.images import to_float
-from course_utils.models.autoencoder import VAE, VAEConfig, VAESweep
+from course_utils.models.autoencoder import VAE, VAEConfig
+from course_utils.models.vector_autoencoder import VAESweep
 from course_utils.training.batches import draw, draw_look_alikes, held_out, look_alikes
 from course_utils.training.loop import fit
 from course_utils.training.recipes.decoders import decoder_parts
 from course_utils.training.recipes.vae import vae_part
 
-TINY = VAEConfig(widths=(8, 16, 16))
+TINY = VAEConfig(widths=(16, 16, 16))
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from torch import Tensor
 from course_utils.lab import plots
 from course_utils.lab.widgets.base import LiveWidget, hidden_image, html, look, reveal
 from course_utils.lab.widgets.kl_slider_core import KLRequest, KLResult, KLSliderCore
-from course_utils.models.autoencoder import VAESweep
+from course_utils.models.vector_autoencoder import VAESweep
 
 
 class KLSlider(LiveWidget):

@@ -16,7 +16,7 @@ from course_utils.evaluation.metrics import psnr
 from course_utils.images import check_pictures
 from course_utils.lab import plots
 from course_utils.lab.widgets.latest import ShouldStop
-from course_utils.models.autoencoder import VAESweep
+from course_utils.models.vector_autoencoder import VAESweep
 
 COLUMNS = 8
 ROWS = ("pictures", "decoded", "from the prior")
@@ -60,7 +60,7 @@ class KLResult:
 class KLSliderCore:
     """Reconstructions and prior samples for each weight of a sweep.
 
-    `pictures` (N, 3, 64, 64) in [-1, 1]: the first eight are shown, all of them are measured (take a few hundred).
+    `pictures` (N, 3, 64, 64) in [-1, 1], the size of the sweep's models: the first eight are shown, all of them are measured (take a few hundred).
     """
 
     def __init__(self, sweep: VAESweep, pictures: Tensor):
@@ -86,8 +86,8 @@ class KLSliderCore:
             raise ValueError(f"seed: got {seed!r}; expected a whole number, 0 or more")
         model, shown = self.sweep[weight], self.pictures[:COLUMNS]
         device = device_of(model)
-        shape = (len(shown), model.config.latent_channels, model.side // 8, model.side // 8)
-        noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(device)
+        shape = model.latent_shape(shown.shape[-1])
+        noise = torch.randn(len(shown), *shape, generator=torch.Generator().manual_seed(seed)).to(device)
         made = model.decode(torch.cat([model.encode(shown.to(device)).mode(), noise])).clamp(-1, 1).cpu()
         reconstructions, samples = made.split(len(shown))
         rows = dict(zip(ROWS, (shown, reconstructions, samples), strict=True))
@@ -100,7 +100,7 @@ class KLSliderCore:
             model, x = self.sweep[weight], self.pictures
             device = device_of(model)
             mean, _ = posteriors(model, x)
-            z = mean.unflatten(1, (model.config.latent_channels, model.side // 8, model.side // 8)).to(device)
+            z = mean.unflatten(1, model.latent_shape(x.shape[-1])).to(device)
             x_hat = model.decode(z).clamp(-1, 1).cpu()
             active = active_dimensions(mean)
             self._measured[weight] = float(psnr(x, x_hat).mean()), int(active.sum()), len(active)

@@ -25,7 +25,7 @@ class PlushiePicker(LiveWidget):
             for name in NAMES
         }
         self.seed = w.BoundedIntText(0, min=0, max=999_999, description="seed", **look(250, 110))
-        self.size = w.Dropdown(options=(32, 64, 128, 256), value=64, description="pixels", **look(250, 110))
+        self.size = w.Dropdown(options=(32, 64, 128, 256), value=128, description="pixels", **look(250, 110))
         self.image = hidden_image("png", width=f"{SIDE}px", height=f"{SIDE}px").add_class("picker-picture")
         self.text = w.HTML().add_class("picker-captions")
         controls = [*self.menus.values(), self.seed, self.size]

@@ -31,7 +31,7 @@ class PickerRequest:
 
     values: tuple[str, ...] = tuple(FIRST[name] for name in NAMES)
     seed: int = 0
-    size: int = 64
+    size: int = 128
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Picked:
     held_out: bool
 
 
-def pick(values: Mapping[str, str], seed: int = 0, size: int = 64, n_captions: int = 4) -> Picked:
+def pick(values: Mapping[str, str], seed: int = 0, size: int = 128, n_captions: int = 4) -> Picked:
     """Draw the plushie with these attribute values ({"species": "cat", ...}, all six) and write captions of it.
 
     Raises ValueError for an attribute that is missing, or a value that it does not have.

@@ -18,7 +18,7 @@ from course_utils.training.budget import Budget
 from course_utils.training.recipes.backbone import backbone
 from course_utils.training.recipes.clip import clip
 from course_utils.training.recipes.decoders import gan_decoder, lpips_decoder, sharp_decoder
-from course_utils.training.recipes.denoiser import denoiser, diffusion, weak_denoiser
+from course_utils.training.recipes.denoiser import denoiser, diffusion, short_denoiser, weak_denoiser
 from course_utils.training.recipes.judge import judge
 from course_utils.training.recipes.realness import realness
 from course_utils.training.recipes.vae import kl_sweep, vae
@@ -33,6 +33,7 @@ RECIPES: dict[str, Callable[[Budget, int], tuple[nn.Module, dict]]] = {
     "sharp_decoder": sharp_decoder,
     "clip": clip,
     "denoiser": denoiser,
+    "short_denoiser": short_denoiser,
     "diffusion": diffusion,
     "weak_denoiser": weak_denoiser,
     "realness": realness,
@@ -44,6 +45,7 @@ BUILDS_ON: dict[str, tuple[str, ...]] = {
     "gan_decoder": ("vae", "backbone"),
     "sharp_decoder": ("vae", "backbone"),
     "denoiser": ("vae", "clip"),
+    "short_denoiser": ("vae", "clip"),
     "diffusion": ("vae", "clip"),
     "weak_denoiser": ("vae", "clip"),
     "realness": ("vae", "clip", "denoiser", "sharp_decoder"),
@@ -53,12 +55,12 @@ BUILDS_ON: dict[str, tuple[str, ...]] = {
 # Pictures in memory, optimiser steps, pictures per step, pictures to measure on.
 _DECODER = {
     "ci": Budget(256, 4, 8, 64),
-    "cpu": Budget(8_000, 500, 16, 512),
+    "cpu": Budget(8_000, 800, 16, 512),
     "gpu": Budget(60_000, 20_000, 32, 512),
 }
 _DENOISER = {
     "ci": Budget(256, 4, 32, 64),
-    "cpu": Budget(24_000, 5_000, 256, 1024),
+    "cpu": Budget(32_000, 2_800, 256, 1024),
     "gpu": Budget(100_000, 60_000, 512, 1024),
 }
 BUDGETS: dict[str, dict[str, Budget]] = {
@@ -74,12 +76,12 @@ BUDGETS: dict[str, dict[str, Budget]] = {
     },
     "vae": {
         "ci": Budget(256, 4, 16, 64),
-        "cpu": Budget(24_000, 3_000, 32, 1024),
+        "cpu": Budget(32_000, 5_500, 32, 1024),
         "gpu": Budget(60_000, 30_000, 64, 1024),
     },
     "kl_sweep": {
         "ci": Budget(256, 2, 16, 64),
-        "cpu": Budget(8_000, 500, 32, 512),
+        "cpu": Budget(16_000, 1_500, 32, 512),
         "gpu": Budget(60_000, 10_000, 64, 512),
     },
     "lpips_decoder": _DECODER,
@@ -87,14 +89,15 @@ BUDGETS: dict[str, dict[str, Budget]] = {
     "sharp_decoder": _DECODER,
     "clip": {
         "ci": Budget(1_500, 4, 32, 64),
-        "cpu": Budget(20_000, 3_000, 192, 512),
+        "cpu": Budget(32_000, 3_000, 192, 512),
         "gpu": Budget(60_000, 8_000, 512, 512),
     },
-    "denoiser": _DENOISER,
+    "denoiser": _DENOISER | {"cpu": Budget(32_000, 8_000, 256, 1024)},
+    "short_denoiser": _DENOISER,
     "diffusion": _DENOISER,
     "weak_denoiser": {
         "ci": Budget(256, 4, 32, 64),
-        "cpu": Budget(24_000, 1_000, 128, 1024),
+        "cpu": Budget(32_000, 1_000, 128, 1024),
         "gpu": Budget(100_000, 6_000, 512, 1024),
     },
     "realness": {

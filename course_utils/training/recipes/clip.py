@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import torch
 from torch import Tensor
 
@@ -12,12 +14,24 @@ from course_utils.evaluation.metrics import recall_at_1
 from course_utils.images import to_float
 from course_utils.models.clip import CLIP
 from course_utils.models.tokenizer import Tokenizer
-from course_utils.training.batches import draw_look_alikes, held_out, look_alikes, pictures_at, place
+from course_utils.training.batches import draw_look_alikes, held_out, pictures_at, place
 from course_utils.training.budget import Budget
 from course_utils.training.loop import Part
 
 CAPTION_VARIANTS = 4
 LOOK_ALIKES = 16
+RARE = 0.25  # in fewer captions than this share stands a word that tells pictures apart
+
+
+def word_groups(captions: list[str]) -> list[Tensor]:
+    """Pictures whose captions share two words that most captions don't have: hard negatives, found without labels."""
+    found: dict[str, list[int]] = {}
+    for i, text in enumerate(captions):
+        for word in set(text.replace(",", "").split()):
+            found.setdefault(word, []).append(i)
+    rare = [set(rows) for rows in found.values() if len(rows) < RARE * len(captions)]
+    both = (sorted(a & b) for a, b in combinations(rare, 2))
+    return [torch.tensor(rows) for rows in both if len(rows) >= LOOK_ALIKES]
 
 
 def clip_part(
@@ -39,20 +53,20 @@ def clip_part(
 def clip(budget: Budget, seed: int = 0) -> tuple[CLIP, dict]:
     """Two towers that agree on which caption belongs to which picture. The tokenizer is trained first.
 
-    Batches are made of look-alikes, groups that agree in fur and background. In a batch at random these two tell
-    most pictures apart, and the towers are slow to learn the species.
+    Batches are made of look-alikes, whose captions share two words. In a batch at random the most obvious words tell
+    pictures apart, and the towers are slow to learn the others.
     """
     torch.manual_seed(seed)
-    source = Plushies(budget.pictures)
+    source = Plushies(budget.pictures, size=CLIP.side)
     data = source.in_memory()
     captions = [[source.caption(i, k) for k in range(CAPTION_VARIANTS)] for i in range(len(source))]
     tokenizer = Tokenizer.train((c for row in captions[:4000] for c in row), vocab_size=512, context_length=24)
     tokens = torch.stack([tokenizer(row) for row in captions])  # (N, variants, L)
     model = place(CLIP(tokenizer))
-    groups = look_alikes(data.attributes, LOOK_ALIKES, ("fur", "background"))
+    groups = word_groups([row[0] for row in captions])
 
     budget.fit(clip_part(model, data, tokens, groups, budget.batch), seed)
-    held = held_out(budget.held_out)
+    held = held_out(budget.held_out, size=CLIP.side)
     images = in_chunks(lambda x: model.encode_image(to_float(x)), held.pictures)
     with torch.no_grad():
         texts = model.encode_text(held.captions).cpu()

@@ -16,7 +16,7 @@ from course_utils.images import to_float
 from course_utils.models.autoencoder import VAE
 from course_utils.models.discriminator import PatchDiscriminator
 from course_utils.models.perceptual import lpips_network
-from course_utils.training.batches import draw, held_out, place
+from course_utils.training.batches import draw_crops, held_out, place
 from course_utils.training.budget import Budget
 from course_utils.training.loop import Part
 
@@ -33,13 +33,11 @@ def decoder_parts(
     With `adversarial` 0 there is no discriminator, with `perceptual` 0 no LPIPS.
     """
     decoder = model.decoder.requires_grad_(True)
-    # Texture from a pixel shuffle is a grid of two pixels; what is smooth stays as it was learnt.
-    decoder[-1].coarse.requires_grad_(False)
     distance = lpips_network(load("backbone")) if perceptual else None
     critic = place(PatchDiscriminator()) if adversarial else None
 
     def latents(g: torch.Generator) -> tuple[Tensor, Tensor]:
-        x, _ = draw(data, batch, g)
+        x, _ = draw_crops(data, batch, g, whole=0.0)
         with torch.no_grad():
             return x, model.encode(x).mode()
 

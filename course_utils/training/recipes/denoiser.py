@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -22,13 +23,15 @@ from course_utils.training.loop import Part
 from course_utils.training.recipes.clip import CAPTION_VARIANTS
 
 CONDITION_DROPOUT = 0.1
+SIZE = DenoiserConfig(width=256, depth=4, heads=4, patch=4, side=16)
+"""The denoisers that ship: 16 tokens of 4×4 places each, of the latents of 128-px pictures."""
 
 
 def _of_pictures(source: Plushies, *encoders: Callable[[Tensor], Tensor]) -> list[Tensor]:
     """What each encoder says of each picture, (N, ...). A picture is drawn once for all of them."""
     found = []
     for index in torch.arange(len(source)).split(2048):
-        x = to_float(render(source.attributes[index], source.seeds[index]))
+        x = to_float(render(source.attributes[index], source.seeds[index], source.size))
         found.append([in_chunks(encoder, x) for encoder in encoders])
     return [torch.cat(parts).contiguous() for parts in zip(*found, strict=True)]
 
@@ -41,24 +44,26 @@ def captions_embedded(source: Plushies, towers: CLIP) -> Tensor:
     return torch.cat(found).view(len(source), CAPTION_VARIANTS, -1)
 
 
-def latents_and_conditions(n: int, model: VAE, towers: CLIP, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """What a denoiser trains on: normalised latents (N, 4, 8, 8) and caption embeddings (N, variants, D)."""
-    source = Plushies(n, seed=seed)
+def latents_and_conditions(n: int, model: VAE, towers: CLIP, seed: int = 0, size: int = 128) -> tuple[Tensor, Tensor]:
+    """What a denoiser trains on: normalised latents (N, 4, size / 8, size / 8) and caption embeddings (N, variants, D)."""
+    source = Plushies(n, size=size, seed=seed)
     return _of_pictures(source, model.to_latent)[0], captions_embedded(source, towers)
 
 
 def picture_embeddings(n: int, towers: CLIP, seed: int = 0) -> Tensor:
     """What CLIP says of the same n pictures themselves, (N, D): the condition of a reference picture."""
-    return _of_pictures(Plushies(n, seed=seed), towers.encode_image)[0]
+    return _of_pictures(Plushies(n, size=CLIP.side, seed=seed), towers.encode_image)[0]
 
 
-def text_and_picture_conditions(n: int, model: VAE, towers: CLIP, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Latents (N, 4, 8, 8) with the captions' embeddings and, for a third of the draws, the picture's own.
+def text_and_picture_conditions(
+    n: int, model: VAE, towers: CLIP, seed: int = 0, size: int = 128
+) -> tuple[Tensor, Tensor]:
+    """Latents (N, 4, size / 8, size / 8) with the captions' embeddings and, for a third of the draws, the picture's own.
 
     CLIP's texts and pictures live in two separate parts of its space, so a denoiser that is to follow both
     must have seen both.
     """
-    source = Plushies(n, seed=seed)
+    source = Plushies(n, size=size, seed=seed)
     latents, own = _of_pictures(source, model.to_latent, towers.encode_image)
     own = own[:, None].expand(-1, CAPTION_VARIANTS // 2, -1)
     return latents, torch.cat([captions_embedded(source, towers), own], dim=1)
@@ -67,7 +72,7 @@ def text_and_picture_conditions(n: int, model: VAE, towers: CLIP, seed: int = 0)
 def draw_training_pairs(
     model: Denoiser, latents: Tensor, conditions: Tensor, batch: int, g: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """z0 (B, 4, 8, 8), a condition of each, (B, D), which is null in a tenth of them, and noise eps like z0."""
+    """z0 (B, 4, h, w), a condition of each, (B, D), which is null in a tenth of them, and noise eps like z0."""
     device = next(model.parameters()).device
     index = torch.randint(len(latents), (batch,), generator=g)
     variant = torch.randint(conditions.shape[1], (batch,), generator=g)
@@ -133,14 +138,19 @@ def _train(budget: Budget, seed: int, loss_of: Callable[..., Tensor], config: De
 def denoiser(budget: Budget, seed: int = 0) -> tuple[Denoiser, dict]:
     """The diffusion transformer: rectified flow in the VAE's latents, conditioned on CLIP's embedding of a caption
     or of a picture. It predicts velocities."""
-    return _train(budget, seed, denoiser_loss, DenoiserConfig())
+    return _train(budget, seed, denoiser_loss, SIZE)
+
+
+def short_denoiser(budget: Budget, seed: int = 0) -> tuple[Denoiser, dict]:
+    """The denoiser after a third of its training, as much as `diffusion` has: its fair rival."""
+    return _train(budget, seed, denoiser_loss, SIZE)
 
 
 def diffusion(budget: Budget, seed: int = 0) -> tuple[Denoiser, dict]:
-    """The same transformer with the same budget, trained as DDPM was: it predicts noise, on `VariancePreserving`."""
-    return _train(budget, seed, diffusion_loss, DenoiserConfig())
+    """The same transformer with the short denoiser's budget, trained as DDPM was: noise, on `VariancePreserving`."""
+    return _train(budget, seed, diffusion_loss, SIZE)
 
 
 def weak_denoiser(budget: Budget, seed: int = 0) -> tuple[Denoiser, dict]:
     """The denoiser smaller and trained for less: the bad version of itself that autoguidance moves away from."""
-    return _train(budget, seed, denoiser_loss, DenoiserConfig(width=96, depth=2))
+    return _train(budget, seed, denoiser_loss, replace(SIZE, width=128, depth=2, heads=2))

@@ -41,8 +41,8 @@ def judge(budget: Budget, seed: int = 0) -> tuple[Judge, dict]:
     """
     torch.manual_seed(seed)
     model = place(Judge())
-    common = Plushies(budget.pictures).in_memory()
-    rare = Plushies(budget.pictures // 8, "heldout", seed=seed + 1).in_memory()
+    common = Plushies(budget.pictures, size=Judge.side).in_memory()
+    rare = Plushies(budget.pictures // 8, "heldout", Judge.side, seed=seed + 1).in_memory()
     data = PlushieTensors(
         torch.cat([common.pictures, rare.pictures]),
         torch.cat([common.attributes, rare.attributes]),
@@ -52,7 +52,7 @@ def judge(budget: Budget, seed: int = 0) -> tuple[Judge, dict]:
     budget.fit(judge_part(model, data, budget.batch), seed)
 
     def right(n: int, split: str) -> dict[str, float]:
-        held = held_out(n, split)
+        held = held_out(n, split, Judge.side)
         return accuracy(model, to_float(held.pictures), held.attributes)
 
     return model, {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -12,15 +13,16 @@ from course_utils.datasets.plushies import Plushies, PlushieTensors
 from course_utils.evaluation.chunks import in_chunks, reconstructed
 from course_utils.evaluation.metrics import psnr
 from course_utils.images import to_float
-from course_utils.models.autoencoder import VAE, VAESweep
-from course_utils.training.batches import draw, held_out, place
+from course_utils.models.autoencoder import VAE, Autoencoder
+from course_utils.models.vector_autoencoder import VAESweep
+from course_utils.training.batches import CROP, draw, draw_crops, held_out, place
 from course_utils.training.budget import Budget
 from course_utils.training.loop import Part
 
 KL_WEIGHT = 0.03
 
 
-def vae_loss(model: VAE, x: Tensor, kl_weight: float, g: torch.Generator) -> tuple[Tensor, dict]:
+def vae_loss(model: Autoencoder, x: Tensor, kl_weight: float, g: torch.Generator) -> tuple[Tensor, dict]:
     """½‖x − x̂‖² + kl_weight · KL of pictures x (B, 3, H, W), both summed over a picture (Kingma & Welling 2014, eq. 10).
 
     With `kl_weight` 0 the latent is not sampled: a plain autoencoder.
@@ -34,35 +36,41 @@ def vae_loss(model: VAE, x: Tensor, kl_weight: float, g: torch.Generator) -> tup
 
 
 def vae_part(
-    model: VAE, data: PlushieTensors, batch: int, kl_weight: float, lr: float = 2e-3, ema: float = 0.998
+    model: Autoencoder,
+    data: PlushieTensors,
+    batch: int,
+    kl_weight: float,
+    lr: float = 2e-3,
+    ema: float = 0.998,
+    drawn: Callable[..., tuple[Tensor, Tensor]] = draw,
 ) -> Part:
-    """An autoencoder to fit with `vae_loss`."""
+    """An autoencoder to fit with `vae_loss`, on batches that `draw` or `draw_crops` takes from pictures in memory."""
 
     def loss(g: torch.Generator) -> tuple[Tensor, dict]:
-        x, _ = draw(data, batch, g)
+        x, _ = drawn(data, batch, g)
         return vae_loss(model, x, kl_weight, g)
 
     return Part(model, loss, lr=lr, ema=ema, weight_decay=0.0)
 
 
-def _measure(model: VAE, x: Tensor) -> dict[str, float]:
+def _measure(model: Autoencoder, x: Tensor) -> dict[str, float]:
     kl = in_chunks(lambda part: model.encode(part).kl(), x)
     return {"psnr": float(psnr(x, reconstructed(model, x)).mean()), "kl": float(kl.mean())}
 
 
 def vae(budget: Budget, seed: int = 0) -> tuple[VAE, dict]:
-    """The autoencoder of the latent space."""
+    """The autoencoder of the latent space, trained on crops and measured on whole pictures."""
     torch.manual_seed(seed)
     data, model = Plushies(budget.pictures).in_memory(), place(VAE())
-    budget.fit(vae_part(model, data, budget.batch, KL_WEIGHT), seed)
-    model.measure_latents(data.pictures[:4096])
+    budget.fit(vae_part(model, data, budget.batch, KL_WEIGHT, ema=0.999, drawn=draw_crops), seed)
+    model.measure_latents(data.pictures[:2048])
     x = to_float(held_out(budget.held_out).pictures)
     return model, _measure(model, x) | {"kl_weight": KL_WEIGHT}
 
 
 def kl_sweep(budget: Budget, seed: int = 0) -> tuple[VAESweep, dict]:
-    """Small VAEs that differ in the KL weight only; each has the same data, seed and number of steps."""
-    data, x = Plushies(budget.pictures).in_memory(), to_float(held_out(budget.held_out).pictures)
+    """VAEs with a latent vector that differ in the KL weight only; each has the same data, seed and number of steps."""
+    data, x = Plushies(budget.pictures, size=CROP).in_memory(), to_float(held_out(budget.held_out, size=CROP).pictures)
     sweep, metrics = VAESweep(), {}
     for weight in sweep.weights:
         torch.manual_seed(seed)

@@ -16,7 +16,7 @@ SECONDS = 60  # after which a test that waits has failed
 @pytest.fixture(scope="module")
 def model():
     torch.manual_seed(0)
-    return VAE(VAEConfig(widths=(8, 16, 16))).eval().requires_grad_(False)
+    return VAE(VAEConfig(widths=(16, 16, 16))).eval().requires_grad_(False)
 
 
 @pytest.fixture(scope="module")

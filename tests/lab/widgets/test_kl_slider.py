@@ -8,7 +8,8 @@ from PIL import Image
 
 from course_utils.lab.widgets.kl_slider import KLSlider
 from course_utils.lab.widgets.kl_slider_core import KLRequest, KLSliderCore
-from course_utils.models.autoencoder import VAEConfig, VAESweep
+from course_utils.models.autoencoder import VAEConfig
+from course_utils.models.vector_autoencoder import VAESweep
 
 SECONDS = 60  # after which a test that waits has failed
 
@@ -21,7 +22,7 @@ def pictures():
 @pytest.fixture(scope="module")
 def sweep():
     torch.manual_seed(0)
-    made = VAESweep((0.0, 1.0, 100.0), VAEConfig((8, 8, 8))).eval()
+    made = VAESweep((0.0, 1.0, 100.0), VAEConfig((16, 16, 16))).eval()
     # The last one has collapsed: whatever the picture, the same mean.
     head = made[100.0].encoder[-1]
     torch.nn.init.zeros_(head.weight)

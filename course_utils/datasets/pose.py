@@ -6,9 +6,9 @@ from copy import copy
 
 import torch
 
-from course_utils.datasets.second.shapes import Frame
-from course_utils.datasets.second.species import Species
 from course_utils.datasets.seeds import Draws
+from course_utils.datasets.shapes import Frame
+from course_utils.datasets.species import Species
 
 
 class Pose:

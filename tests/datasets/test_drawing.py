@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch.nn.functional import avg_pool2d
 
+from course_utils.datasets import drawing, fur, shapes
 from course_utils.datasets.attributes import ATTRIBUTES, NAMES, sample_attributes
-from course_utils.datasets.drawing import RESOLUTIONS
-from course_utils.datasets.second import drawing, fur, shapes
-from course_utils.datasets.second.drawing import CLOTH, FUR, render
-from course_utils.datasets.second.scenery import BACKGROUND
-from course_utils.datasets.second.shapes import Canvas, Frame
+from course_utils.datasets.drawing import CLOTH, FUR, render
+from course_utils.datasets.orders import RESOLUTIONS
+from course_utils.datasets.scenery import BACKGROUND
 from course_utils.datasets.seeds import Draws, uniform
+from course_utils.datasets.shapes import Canvas, Frame
 from course_utils.images import to_float
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from course_utils.datasets.second.shapes import Sizes
+from course_utils.datasets.shapes import Sizes
 
 
 class Part(NamedTuple):

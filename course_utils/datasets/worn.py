@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from course_utils.datasets.attributes import ATTRIBUTES
-from course_utils.datasets.second.pose import Pose
-from course_utils.datasets.second.shapes import QUARTER, Canvas
-from course_utils.datasets.second.species import Species
+from course_utils.datasets.pose import Pose
+from course_utils.datasets.shapes import QUARTER, Canvas
+from course_utils.datasets.species import Species
 
 _, HAT, SCARF, BOWTIE, GLASSES = range(len(ATTRIBUTES["accessory"]))
 
