@@ -55,7 +55,7 @@ BUILDS_ON: dict[str, tuple[str, ...]] = {
 # Pictures in memory, optimiser steps, pictures per step, pictures to measure on.
 _DECODER = {
     "ci": Budget(256, 4, 8, 64),
-    "cpu": Budget(8_000, 800, 16, 512),
+    "cpu": Budget(8_000, 1_000, 16, 512),
     "gpu": Budget(60_000, 20_000, 32, 512),
 }
 _DENOISER = {
@@ -71,7 +71,7 @@ BUDGETS: dict[str, dict[str, Budget]] = {
     },
     "backbone": {
         "ci": Budget(256, 3, 16, 64),
-        "cpu": Budget(8_000, 400, 64, 1024),
+        "cpu": Budget(8_000, 1_100, 64, 1024),
         "gpu": Budget(60_000, 8_000, 256, 1024),
     },
     "vae": {
@@ -81,7 +81,7 @@ BUDGETS: dict[str, dict[str, Budget]] = {
     },
     "kl_sweep": {
         "ci": Budget(256, 2, 16, 64),
-        "cpu": Budget(16_000, 1_500, 32, 512),
+        "cpu": Budget(16_000, 1_200, 32, 512),
         "gpu": Budget(60_000, 10_000, 64, 512),
     },
     "lpips_decoder": _DECODER,
