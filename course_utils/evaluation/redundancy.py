@@ -14,6 +14,8 @@ from PIL import Image
 from scipy.fft import dctn
 from torch import Tensor
 
+from course_utils.arguments import whole
+
 
 def _batch(x: Tensor, name: str = "x") -> Tensor:
     if not isinstance(x, Tensor) or x.ndim != 4:
@@ -49,6 +51,22 @@ def pca_energy(x: Tensor) -> Tensor:
     return energy / energy.sum()
 
 
+def principal_directions(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """PCA: float pictures (N, C, H, W) → their mean (D,) and the k < N directions (k, D) in which they vary most.
+
+    D = C·H·W. The directions are orthonormal rows, so a picture's k numbers are `(row - mean) @ directions.T`. For
+    N < D it is cheaper to ask for the N × N products of pictures than for the D × D covariance (Turk & Pentland 1991).
+    """
+    _batch(x[:1])
+    whole("k", k, 1, len(x) - 1)
+    rows = x.detach().cpu().flatten(1)
+    mean = rows.mean(0)
+    rows = rows - mean
+    vectors = torch.linalg.eigh((rows @ rows.T).double()).eigenvectors  # the largest eigenvalue comes last
+    directions = vectors[:, -k:].flip(1).T.to(rows.dtype) @ rows
+    return mean, directions / directions.norm(dim=1, keepdim=True)
+
+
 def dct_energy(x: Tensor) -> Tensor:
     """The share of energy that each cosine wave holds, in each picture the largest first: (N, C, H, W) → (N, C·H·W).
 
@@ -63,16 +81,19 @@ def dct_energy(x: Tensor) -> Tensor:
 
 
 def png_bits_per_pixel(pictures: Tensor) -> Tensor:
-    """The size of each picture as a PNG file, in bits per pixel: uint8 (N, 3, H, W) → (N,). Raw it would be 24.
+    """The size of each picture as a PNG file, in bits per pixel: uint8 (N, C, H, W) → (N,). Raw it would be 8 · C.
 
-    PNG is lossless, so this is an upper bound on the information in the picture. The header of about 60 bytes counts.
+    C is 3, or 1 for grey pictures. PNG is lossless, so this is an upper bound on the information in the picture. The header of about 60 bytes counts.
     """
-    if not isinstance(pictures, Tensor) or pictures.dtype != torch.uint8 or pictures.ndim != 4:
+    bytes_came = isinstance(pictures, Tensor) and pictures.dtype == torch.uint8
+    if not bytes_came or pictures.ndim != 4 or pictures.shape[1] not in (1, 3):
         came = f"{getattr(pictures, 'dtype', type(pictures).__name__)} {tuple(getattr(pictures, 'shape', ()))}"
-        raise ValueError(f"pictures: got {came}; expected uint8 (N, 3, H, W)")
+        raise ValueError(f"pictures: got {came}; expected uint8 (N, 3, H, W) or (N, 1, H, W)")
     bits = []
     for picture in pictures.permute(0, 2, 3, 1).cpu().numpy():
         file = io.BytesIO()
-        Image.fromarray(np.ascontiguousarray(picture)).save(file, "png", optimize=True)
+        Image.fromarray(np.ascontiguousarray(picture.squeeze(2) if picture.shape[2] == 1 else picture)).save(
+            file, "png", optimize=True
+        )
         bits.append(8 * len(file.getvalue()) / (picture.shape[0] * picture.shape[1]))
     return torch.tensor(bits)

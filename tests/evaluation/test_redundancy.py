@@ -46,6 +46,23 @@ def test_pca_energy_is_scikit_learns_ratio():
     torch.testing.assert_close(redundancy.pca_energy(rows.view(50, 3, 2, 2)), reference / reference.sum())
 
 
+def test_principal_directions_are_the_covariances_eigenvectors():
+    x = noise(60, 3, 4, 4) * torch.linspace(0.2, 3, 48).view(3, 4, 4) + 2.0
+    mean, directions = redundancy.principal_directions(x, 5)
+    rows = x.flatten(1).double()
+    torch.testing.assert_close(mean, x.mean(0).flatten())
+    torch.testing.assert_close(directions @ directions.T, torch.eye(5), atol=1e-5, rtol=0)
+    expected = torch.linalg.eigh(torch.cov(rows.T)).eigenvectors.flip(1)[:, :5].T.float()
+    torch.testing.assert_close((directions * expected).sum(1).abs(), torch.ones(5), atol=1e-4, rtol=0)
+
+
+def test_principal_directions_of_many_more_numbers_than_pictures_rebuild_what_they_were_fitted_to():
+    x = noise(40, 3, 32, 32)
+    mean, directions = redundancy.principal_directions(x, 39)
+    rows = x.flatten(1)
+    torch.testing.assert_close(mean + (rows - mean) @ directions.T @ directions, rows, atol=1e-3, rtol=0)
+
+
 def test_one_cosine_wave_is_one_coefficient_and_noise_is_spread_over_nearly_all():
     n = torch.arange(16.0)
     wave = torch.cos(torch.pi * (n + 0.5) * 3 / 16).expand(16, 16)[None, None] + 7.0
@@ -67,6 +84,11 @@ def test_png_bits_are_the_files_own():
     assert float(bits[0]) == pytest.approx(8 * file.tell() / 1024)
 
 
+def test_a_grey_picture_has_eight_bits_per_pixel():
+    x = torch.randint(0, 256, (1, 1, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    assert 8 < float(redundancy.png_bits_per_pixel(x)) < 8.5
+
+
 @pytest.mark.parametrize(
     ("call", "says"),
     [
@@ -80,6 +102,12 @@ def test_png_bits_are_the_files_own():
             lambda: redundancy.png_bits_per_pixel(torch.zeros(1, 3, 8, 8)),
             "pictures: got torch.float32 .* expected uint8",
         ),
+        (
+            lambda: redundancy.png_bits_per_pixel(torch.zeros(1, 4, 8, 8, dtype=torch.uint8)),
+            r"pictures: got torch.uint8 \(1, 4, 8, 8\)",
+        ),
+        (lambda: redundancy.principal_directions(torch.zeros(4, 8, 8), 2), "x: got"),
+        (lambda: redundancy.principal_directions(torch.zeros(4, 3, 8, 8), 4), "k "),
     ],
 )
 def test_bad_arguments(call, says):

@@ -1,4 +1,4 @@
-"""Pixels against latents: how many numbers, how correlated, how few are needed, and what lies halfway."""
+"""Pixels against latents: how many numbers, how correlated, how few are needed, PCA, and what lies halfway."""
 
 from __future__ import annotations
 
@@ -156,6 +156,43 @@ def needed(energy: Tensor, share: float) -> int:
     """energy (D,) ≥ 0 in any order, and a share in (0, 1] → how many of the largest hold that share of the whole."""
     kept = energy.sort(descending=True).values.cumsum(0) / energy.sum()
     return int((kept < share).sum()) + 1
+
+
+def _plane() -> tuple[Tensor, Tensor, Tensor]:
+    """Points (5, 12), a mean far from 0, and three orthonormal directions (3, 12)."""
+    directions = torch.linalg.qr(noise(12, 3, seed=10)).Q.T
+    return noise(5, 12, seed=9), noise(12, seed=11) + 3.0, directions
+
+
+def _project_cases() -> list[Case]:
+    """By least squares, which does not know that the directions are orthonormal."""
+    x, mean, directions = _plane()
+    numbers = torch.linalg.lstsq(directions.T, (x - mean).T).solution
+    return [Case((x, mean, directions), mean + (directions.T @ numbers).T, "with three directions among twelve")]
+
+
+def _check_not_numbers(attempt: Attempt) -> None:
+    x, mean, directions = _plane()
+    if attempt(x, mean, directions).shape == (len(x), len(directions)):
+        raise Wrong("expected rows of 12, got rows of 3", "these are the few numbers: go back to pictures with them.")
+
+
+@exercise(
+    check=_check_not_numbers,
+    cases=_project_cases,
+    mistakes=[
+        Mistake(lambda x, m, v: m + x @ v.T @ v, "subtract the mean before you project."),
+        Mistake(lambda x, m, v: (x - m) @ v.T @ v, "add the mean again: these are differences from it."),
+        Mistake(
+            lambda x, m, v: x @ v.T @ v, "directions start from the mean: subtract it first, and add it afterwards."
+        ),
+        Mistake(lambda x, m, v: x - (x - m) @ v.T @ v, "this is what gets lost; the answer is what is kept."),
+    ],
+    hint="how far does x - mean reach along each direction? Go that far along each from the mean.",
+)
+def project(x: Tensor, mean: Tensor, directions: Tensor) -> Tensor:
+    """Rows x (N, D), a mean (D,), orthonormal directions (k, D) → the nearest points (N, D) that k numbers can name."""
+    return mean + (x - mean) @ directions.T @ directions
 
 
 def _encode(x: Tensor) -> Tensor:

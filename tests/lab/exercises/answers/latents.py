@@ -39,6 +39,10 @@ RIGHT = {
         needed,
         needed_by_loop,
     ],
+    "project": [
+        lambda x, m, v: m + (x - m) @ v.T @ v,
+        lambda x, m, v: m + torch.stack([sum((row - m) @ d * d for d in v) for row in x]),
+    ],
     "halfway": [
         lambda e, d, a, b: d((e(a) + e(b)) / 2),
         lambda e, d, a, b: d(torch.lerp(e(a), e(b), 0.5)),
@@ -67,6 +71,13 @@ WRONG = {
         (lambda e, s: int((e.sort().values.cumsum(0) / e.sum() < s).sum()) + 1, "wrong way round"),
         (lambda e, s: needed(e, s) - 1, "one too few"),
         (lambda e, s: int((e.sort(descending=True).values.cumsum(0) < s).sum()) + 1, "of the whole"),
+    ],
+    "project": [
+        (lambda x, m, v: m + x @ v.T @ v, "subtract the mean"),
+        (lambda x, m, v: (x - m) @ v.T @ v, "add the mean again"),
+        (lambda x, m, v: x @ v.T @ v, "directions start from the mean"),
+        (lambda x, m, v: x - (x - m) @ v.T @ v, "what gets lost"),
+        (lambda x, m, v: (x - m) @ v.T, "the few numbers"),
     ],
     "halfway": [
         (lambda e, d, a, b: (d(e(a)) + d(e(b))) / 2, "after decoding"),
