@@ -63,11 +63,11 @@ def measure(seconds: float, runs: int) -> dict[str, float]:
 
     runtime.setup()
     rows, seeds = sample_attributes(64)
-    data = Plushies(256).in_memory()
+    data = Plushies(256, size=64).in_memory()
     part = vae_part(place(VAE()), data, 32, KL_WEIGHT)
 
     def pictures() -> int:
-        return len(render(rows, seeds))
+        return len(render(rows, seeds, 64))
 
     def steps() -> int:
         fit(part, steps=2)

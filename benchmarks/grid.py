@@ -1,7 +1,7 @@
 """Which grid of latents learns fastest?  `python benchmarks/grid.py [STAGE ...]`
 
 Compares f = 8 with 4 channels and f = 16 with 16 channels, which are as many numbers, with 64 and with 16 tokens each,
-on the second edition at 128 px: first their VAEs, then denoisers with equal processor time. The numbers go to
+at 128 px: first their VAEs, then denoisers with equal processor time. The numbers go to
 data/results/grid.json; what the stages make lies in `.cache/grid` (`COURSE_CACHE` moves it), and a stage whose file is
 there is skipped. An interrupted one goes on where it was.
 
@@ -39,10 +39,9 @@ from course_utils.evaluation.judge import accuracy, adherence
 from course_utils.evaluation.kernel import StandardFeatures, kernel_distance
 from course_utils.evaluation.metrics import psnr
 from course_utils.images import to_float, to_uint8
-from course_utils.models.autoencoder import VAE, DiagonalGaussian, Upsample, VAEConfig
+from course_utils.models.autoencoder import Autoencoder, down, up
 from course_utils.models.classifier import Judge
 from course_utils.models.denoiser import Denoiser, DenoiserConfig
-from course_utils.models.layers import ResBlock
 from course_utils.training import state
 from course_utils.training.batches import place
 from course_utils.training.loop import Part, fit
@@ -95,30 +94,16 @@ ARMS = {
 }
 
 
-class CropVAE(VAE):
-    """The course's VAE with the field's ordinary decoder, for any f = 2ⁿ and pictures of any side that f divides."""
+class CropVAE(Autoencoder):
+    """The course's VAE for any f = 2ⁿ and as many channels as make the same number of numbers."""
 
     def __init__(self, f: int):
         torch.manual_seed(0)
-        super().__init__(VAEConfig(latent_channels=CHANNELS[f]))
         widths, channels = WIDTHS[f], CHANNELS[f]
-        first, last = widths[0], widths[-1]
-        down: list[nn.Module] = [nn.Conv2d(3, first, 4, stride=2, padding=1), nn.SiLU()]
-        for wide, wider in zip(widths, widths[1:], strict=False):
-            down += [nn.Conv2d(wide, wider, 4, stride=2, padding=1), ResBlock(wider)]
-        down += [nn.GroupNorm(8, last), nn.SiLU(), nn.Conv2d(last, 2 * channels, 3, padding=1)]
-        up: list[nn.Module] = [nn.Conv2d(channels, last, 3, padding=1), ResBlock(last), ResBlock(last)]
-        for narrow, wide in zip(widths[-2::-1], widths[:0:-1], strict=True):
-            up += [Upsample(wide, narrow), ResBlock(narrow)]
-        up += [nn.GroupNorm(8, first), nn.SiLU(), Upsample(first, first // 2)]
-        up += [nn.GroupNorm(8, first // 2), nn.SiLU(), nn.Conv2d(first // 2, 3, 3, padding=1)]
-        self.encoder, self.decoder = nn.Sequential(*down), nn.Sequential(*up)
-
-    def encode(self, x: Tensor) -> DiagonalGaussian:
-        return DiagonalGaussian(self.encoder(x))
-
-    def decode(self, z: Tensor) -> Tensor:
-        return self.decoder(z)
+        encoder = nn.Sequential(*down(widths), nn.Conv2d(widths[-1], 2 * channels, 3, padding=1))
+        decoder = nn.Sequential(nn.Conv2d(channels, widths[-1], 3, padding=1), *up(widths))
+        super().__init__(encoder, decoder, channels)
+        self.factor = f
 
 
 def path(name: str) -> Path:

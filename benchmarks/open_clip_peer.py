@@ -67,7 +67,7 @@ def train(model: nn.Module, data, tokens: Tensor, steps: int, batch: int) -> flo
 
 @torch.no_grad()
 def recall_at_1(model: nn.Module, tokenizer: Tokenizer, n: int = 512) -> float:
-    test = Plushies(n, "test").in_memory()
+    test = Plushies(n, "test", 64).in_memory()
     u = in_chunks(lambda x: F.normalize(model.encode_image(x), dim=-1), to_float(test.pictures))
     tokens = tokenizer(list(test.captions)).to(runtime.device())
     c = torch.cat([F.normalize(model.encode_text(part), dim=-1).cpu() for part in tokens.split(256)])
@@ -84,7 +84,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args(arguments)
     print(runtime.setup(), flush=True)
-    source = Plushies(asked.pictures)
+    source = Plushies(asked.pictures, size=64)
     data, tokenizer = source.in_memory(), Tokenizer(load("clip").tokenizer.merges, context_length=22)
     tokens = torch.stack([tokenizer([source.caption(i, k) for k in range(4)]) for i in range(len(source))])
     for name, build in (("course_utils", ours), ("open_clip", theirs)):

@@ -6,12 +6,13 @@ data set.
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from course_utils.datasets.attributes import sample_attributes
+from course_utils.datasets.attributes import NAMES, sample_attributes
 from course_utils.datasets.captions import caption
 from course_utils.datasets.drawing import render
 from course_utils.datasets.orders import check_size
@@ -55,6 +56,14 @@ class Plushies(torch.utils.data.Dataset):
         i %= len(self)
         picture = to_float(render(self.attributes[i : i + 1], self.seeds[i : i + 1], self.size)[0])
         return {"picture": picture, "attributes": self.attributes[i], "caption": self.caption(i)}
+
+    def plain(self) -> Plushies:
+        """The same animals with nothing on, before walls without a pattern: all that is left is what a few numbers can say."""
+        few = copy(self)
+        few.attributes = self.attributes.clone()
+        for name, value in (("accessory", 0), ("accessory_colour", -1), ("pattern", 0)):
+            few.attributes[:, NAMES.index(name)] = value
+        return few
 
     def in_memory(self) -> PlushieTensors:
         """Draw all pictures at once (on two cores about 300 a second at 128 px)."""
