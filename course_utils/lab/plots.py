@@ -120,7 +120,7 @@ def tile(
     ):
         if texts is not None and len(texts) != expected:
             raise ValueError(f"{name}: got {len(texts)}; expected {expected}")
-    left = 0 if row_labels is None else min(220, max(math.ceil(_width(t)) for t in row_labels) + gap)
+    left = 0 if row_labels is None else min(220, max(math.ceil(_width(t)) for t in row_labels) + 2 * gap)
     if scale is None:
         scale = max(1, min(3, (WIDTH - left) // (columns * (width + gap))))
     if not 0 < scale < 100:
@@ -130,7 +130,7 @@ def tile(
 
     under = [wrap(text, w) for text in captions or ()]
     above = [wrap(text, w) for text in column_labels or ()]
-    aside = [wrap(text, left - gap) for text in row_labels or ()]
+    aside = [wrap(text, left - 2 * gap) for text in row_labels or ()]
     caption_height = _height(under) + 6 if under else 0
     top = _height(above) + 6 if above else 0
     stride_x, stride_y = w + gap, h + caption_height + gap

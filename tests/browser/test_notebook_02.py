@@ -57,11 +57,11 @@ def dragging_the_weight_changes_the_pictures(notebook):
     screenshot(notebook, "02_before")
 
     drag(notebook, slider, (0.2, 0.7, 0.4, 1.0))
-    wait_for_text(notebook, LABEL, "β = 1000 ", at_start=True)
-    collapsed = wait_for_change(notebook, picture, before)
-    assert "0 of 256 dimensions active" in slider.text_content()
+    wait_for_text(notebook, LABEL, "β = 100 ", at_start=True)
+    strongest = wait_for_change(notebook, picture, before)
+    assert "of 64 dimensions active" in slider.text_content()
     screenshot(notebook, "02_after")
 
     press(notebook, slider, "ArrowLeft")
-    wait_for_text(notebook, LABEL, "β = 100 ", at_start=True)
-    wait_for_change(notebook, picture, collapsed)
+    wait_for_text(notebook, LABEL, "β = 10 ", at_start=True)
+    wait_for_change(notebook, picture, strongest)

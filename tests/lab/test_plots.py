@@ -85,6 +85,7 @@ def test_captions_take_room_and_leave_the_pictures_alone():
     assert (captioned[12:] < 128).any(), "there is ink"
     labelled = pixels(plots.tile(x, columns=1, scale=3, row_labels=["a", "longer"]))
     assert labelled.shape[1] > 12
+    assert (labelled[:, :6] > 250).all(), "no label touches the edge"
 
 
 @pytest.mark.parametrize("label", ["100 % right", "w = 0.5, away", "92 % right"])

@@ -18,7 +18,8 @@ from course_utils.lab import plots
 from course_utils.lab.widgets.latest import ShouldStop
 from course_utils.models.vector_autoencoder import VAESweep
 
-COLUMNS = 8
+COLUMNS = 7
+SCALE = 2  # the sweep's pictures have 64 pixels a side
 ROWS = ("pictures", "decoded", "from the prior")
 
 
@@ -60,11 +61,12 @@ class KLResult:
 class KLSliderCore:
     """Reconstructions and prior samples for each weight of a sweep.
 
-    `pictures` (N, 3, 64, 64) in [-1, 1], the size of the sweep's models: the first eight are shown, all of them are measured (take a few hundred).
+    `pictures` (N, 3, 64, 64) in [-1, 1], the size of the sweep's models: the first seven are shown, all of them are
+    measured (take a few hundred).
     """
 
     def __init__(self, sweep: VAESweep, pictures: Tensor):
-        if len(check_pictures(pictures, "pictures")) < 2:
+        if len(check_pictures(pictures, "pictures", sweep.members[0].side)) < 2:
             raise ValueError(f"pictures: expected two or more, got {len(pictures)}")
         self.sweep, self.pictures = sweep, pictures.cpu()
         self._measured: dict[float, tuple[float, int, int]] = {}
@@ -86,12 +88,12 @@ class KLSliderCore:
             raise ValueError(f"seed: got {seed!r}; expected a whole number, 0 or more")
         model, shown = self.sweep[weight], self.pictures[:COLUMNS]
         device = device_of(model)
-        shape = model.latent_shape(shown.shape[-1])
+        shape = model.latent_shape(model.side)
         noise = torch.randn(len(shown), *shape, generator=torch.Generator().manual_seed(seed)).to(device)
         made = model.decode(torch.cat([model.encode(shown.to(device)).mode(), noise])).clamp(-1, 1).cpu()
         reconstructions, samples = made.split(len(shown))
         rows = dict(zip(ROWS, (shown, reconstructions, samples), strict=True))
-        encoded = plots.to_jpeg(plots.labelled_rows(rows, scale=1.5))
+        encoded = plots.to_jpeg(plots.labelled_rows(rows, scale=SCALE))
         return KLResult(request, reconstructions, samples, encoded, *self._measure(weight))
 
     def _measure(self, weight: float) -> tuple[float, int, int]:
@@ -100,21 +102,18 @@ class KLSliderCore:
             model, x = self.sweep[weight], self.pictures
             device = device_of(model)
             mean, _ = posteriors(model, x)
-            z = mean.unflatten(1, model.latent_shape(x.shape[-1])).to(device)
-            x_hat = model.decode(z).clamp(-1, 1).cpu()
+            x_hat = model.decode(mean[:, :, None, None].to(device)).clamp(-1, 1).cpu()
             active = active_dimensions(mean)
             self._measured[weight] = float(psnr(x, x_hat).mean()), int(active.sum()), len(active)
         return self._measured[weight]
 
     def overview(self, seed: int = 0, columns: int = 6):
         """All weights at once as a tiled picture: reconstructions left, prior samples of the same noise right."""
-        half = columns // 2
+        half = min(columns // 2, len(self.pictures))
         results = [self.compute(KLRequest(w, seed)) for w in self.weights]
-        rows = {"pictures": torch.cat([self.pictures[:half], torch.ones(columns - half, 3, 64, 64)])}
+        rows = {"pictures": torch.cat([self.pictures[:half], torch.ones_like(self.pictures[:half])])}
         for r in results:
-            rows[f"β\u00a0=\u00a0{r.request.weight:g}"] = torch.cat(
-                [r.reconstructions[:half], r.samples[: columns - half]]
-            )
-        labels = [""] * columns
+            rows[f"β\u00a0=\u00a0{r.request.weight:g}"] = torch.cat([r.reconstructions[:half], r.samples[:half]])
+        labels = [""] * 2 * half
         labels[0], labels[half] = "decoded", "sampled"
-        return plots.labelled_rows(rows, scale=1, column_labels=labels)
+        return plots.labelled_rows(rows, scale=SCALE, column_labels=labels)

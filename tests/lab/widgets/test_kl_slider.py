@@ -8,8 +8,7 @@ from PIL import Image
 
 from course_utils.lab.widgets.kl_slider import KLSlider
 from course_utils.lab.widgets.kl_slider_core import KLRequest, KLSliderCore
-from course_utils.models.autoencoder import VAEConfig
-from course_utils.models.vector_autoencoder import VAESweep
+from course_utils.models.vector_autoencoder import VAESweep, VectorVAEConfig
 
 SECONDS = 60  # after which a test that waits has failed
 
@@ -22,7 +21,7 @@ def pictures():
 @pytest.fixture(scope="module")
 def sweep():
     torch.manual_seed(0)
-    made = VAESweep((0.0, 1.0, 100.0), VAEConfig((16, 16, 16))).eval()
+    made = VAESweep((0.0, 1.0, 100.0), VectorVAEConfig((16, 16, 16, 16), latent=12)).eval()
     # The last one has collapsed: whatever the picture, the same mean.
     head = made[100.0].encoder[-1]
     torch.nn.init.zeros_(head.weight)
@@ -44,11 +43,11 @@ def slider(sweep, pictures):
 
 def test_pictures_are_the_model_s(core, sweep, pictures):
     result = core.compute(KLRequest(1.0, seed=3))
-    noise = torch.randn(8, 4, 8, 8, generator=torch.Generator().manual_seed(3))
+    noise = torch.randn(7, 12, 1, 1, generator=torch.Generator().manual_seed(3))
     expected = sweep[1.0].decode(noise).clamp(-1, 1)
     torch.testing.assert_close(result.samples, expected, rtol=1e-4, atol=1e-5)
     x_hat = sweep[1.0].decode(sweep[1.0].encode(pictures).mode()).clamp(-1, 1)
-    torch.testing.assert_close(result.reconstructions, x_hat[:8], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(result.reconstructions, x_hat[:7], rtol=1e-4, atol=1e-5)
     by_hand = -10 * ((pictures - x_hat) ** 2 / 4).mean((1, 2, 3)).log10()
     assert result.psnr == pytest.approx(float(by_hand.mean()), abs=1e-3)
 
@@ -62,17 +61,17 @@ def test_the_noise_depends_on_the_seed_alone(core):
 
 def test_a_collapsed_member_has_no_active_dimension(core):
     result = core.compute(KLRequest(100.0))
-    assert (result.active, result.dimensions) == (0, 256)
+    assert (result.active, result.dimensions) == (0, 12)
     assert float(result.reconstructions.std(0).max()) < 1e-5, "every picture is decoded alike"
-    assert "0 of 256 dimensions active" in result.numbers
+    assert "0 of 12 dimensions active" in result.numbers
 
 
 def test_encoded_rows_and_overview(core):
     image = Image.open(io.BytesIO(core.compute(KLRequest(0.0)).encoded))
     assert image.format == "JPEG"
-    assert image.height == 3 * 96 + 2 * 8
+    assert image.height == 3 * 128 + 2 * 8
     overview = core.overview()
-    assert overview.height > 4 * 64 + 3 * 8, "a row for the pictures and one for each weight"
+    assert overview.height > 4 * 128 + 3 * 8, "a row for the pictures and one for each weight"
 
 
 @pytest.mark.parametrize(
@@ -89,6 +88,12 @@ def test_bad_pictures_are_refused(sweep, pictures):
         KLSliderCore(sweep, pictures[:1])
     with pytest.raises(ValueError, match="pictures"):
         KLSliderCore(sweep, pictures[0])
+    with pytest.raises(ValueError, match="pictures: expected .*64"):
+        KLSliderCore(sweep, pictures.repeat(1, 1, 2, 2))
+
+
+def test_two_pictures_are_enough_for_the_overview(sweep, pictures):
+    assert KLSliderCore(sweep, pictures[:2]).overview().height > 4 * 128
 
 
 def test_dragging_shows_the_last_value(slider):
@@ -102,7 +107,7 @@ def test_dragging_shows_the_last_value(slider):
     assert slider.shown.request == KLRequest(100.0)
     assert slider.image.value != before
     assert "β = 100" in slider.status.value
-    assert "0 of 256" in slider.numbers.value
+    assert "0 of 12" in slider.numbers.value
 
 
 def test_the_label_names_the_plain_autoencoder(slider):
