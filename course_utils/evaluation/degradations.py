@@ -43,7 +43,7 @@ def noise(x: Tensor, std: float = 0.05, generator: torch.Generator | None = None
     return (x + 2 * std * drawn.to(x)).clamp(-1, 1)
 
 
-def colour(x: Tensor, degrees: float = 30) -> Tensor:
+def colour(x: Tensor, degrees: float = 20) -> Tensor:
     """Turn every hue by `degrees` around the colour circle; greys stay grey."""
     check_pictures(x, "x")
     if not -180 <= degrees <= 180:

@@ -124,7 +124,8 @@ def _check_silent_place(attempt: Attempt) -> None:
         ),
         Mistake(
             lambda f, g, w: _weigh((_unit(f) - _unit(g)) ** 2, w**2),
-            "w multiplies the squared difference; here it was squared too.",
+            "w multiplies the squared difference, as in LPIPS' code; here it was squared too. (The paper's equation 1 has w "
+            "inside the square: that w is the root of this one.)",
         ),
         Mistake(
             lambda f, g, w: _weigh((_unit(f) - _unit(g)) ** 2, w) * f.shape[2] * f.shape[3],

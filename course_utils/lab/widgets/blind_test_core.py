@@ -17,7 +17,7 @@ from course_utils.lab import plots
 from course_utils.lab.widgets.latest import ShouldStop
 
 SIDES = ("left", "right")
-SCALE = 4  # screen pixels for one of a picture's
+SCALE = 3  # screen pixels for one of a picture's
 
 
 @dataclass(frozen=True)
@@ -135,4 +135,4 @@ class BlindTest:
         for q in asked:
             pair = ["real", f"decoder {q.decoder}"]
             texts += pair if q.real == "left" else pair[::-1]
-        return plots.tile(rows.flatten(0, 1), captions=texts, columns=4, scale=3)
+        return plots.tile(rows.flatten(0, 1), captions=texts, columns=4, scale=2)
