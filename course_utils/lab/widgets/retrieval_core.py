@@ -111,7 +111,10 @@ class RetrievalCore:
         if found.request.sentence is None:
             return plots.tile(self.pictures[found.request.index], scale=scale or self._scale)
         return plots.tile(
-            self.pictures[list(found.index)], [f"{c:.2f}" for c in found.cosine], columns=FOUND, scale=scale or self._scale
+            self.pictures[list(found.index)],
+            [f"{c:.2f}" for c in found.cosine],
+            columns=FOUND,
+            scale=scale or self._scale,
         )
 
     @property

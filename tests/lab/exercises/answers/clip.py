@@ -128,7 +128,7 @@ def sigmoid_by_cross_entropy(similarities, logit_scale, bias):
 
 
 def sigmoid_of_the_library(similarities, logit_scale, bias):
-    from open_clip import SigLipLoss
+    from open_clip.loss import SigLipLoss
 
     return SigLipLoss()(similarities, torch.eye(len(similarities)), logit_scale.exp(), bias)
 
