@@ -24,10 +24,9 @@ from course_utils.evaluation.chunks import in_chunks
 from course_utils.images import to_float
 from course_utils.models.clip import CLIP, MAX_LOGIT_SCALE, CLIPConfig, ConvTower
 from course_utils.models.tokenizer import Tokenizer
-from course_utils.training.batches import draw_look_alikes, look_alikes, pictures_at, place
+from course_utils.training.batches import draw_look_alikes, pictures_at, place
 from course_utils.training.loop import Part, fit
-
-GROUPS = ((8, ("fur", "accessory", "background")), (4, ("species", "fur", "accessory", "background")))
+from course_utils.training.recipes.clip import LOOK_ALIKES, word_groups
 
 
 def ours(tokenizer: Tokenizer) -> nn.Module:
@@ -44,14 +43,11 @@ def theirs(tokenizer: Tokenizer) -> nn.Module:
     return model
 
 
-def train(model: nn.Module, data, tokens: Tensor, steps: int, batch: int) -> float:
+def train(model: nn.Module, data, tokens: Tensor, groups: list[Tensor], steps: int, batch: int) -> float:
     """Seconds of the training."""
-    groups = [(look_alikes(data.attributes, size, columns), size) for size, columns in GROUPS]
-    alike = batch * 3 // 8 // 8 * 8
 
     def loss(g: torch.Generator) -> tuple[Tensor, dict]:
-        some = torch.randint(len(data), (batch - 2 * alike,), generator=g)
-        i = torch.cat([some, *(draw_look_alikes(kind, alike, size, g) for kind, size in groups)])
+        i = draw_look_alikes(groups, batch, LOOK_ALIKES, g)
         text = tokens[i, torch.randint(tokens.shape[1], i.shape, generator=g)].to(runtime.device())
         pictures = F.normalize(model.encode_image(pictures_at(data, i)), dim=-1)
         value = losses.contrastive(pictures, F.normalize(model.encode_text(text), dim=-1), model.logit_scale)
@@ -67,7 +63,7 @@ def train(model: nn.Module, data, tokens: Tensor, steps: int, batch: int) -> flo
 
 @torch.no_grad()
 def recall_at_1(model: nn.Module, tokenizer: Tokenizer, n: int = 512) -> float:
-    test = Plushies(n, "test", 64).in_memory()
+    test = Plushies(n, "test").in_memory()
     u = in_chunks(lambda x: F.normalize(model.encode_image(x), dim=-1), to_float(test.pictures))
     tokens = tokenizer(list(test.captions)).to(runtime.device())
     c = torch.cat([F.normalize(model.encode_text(part), dim=-1).cpu() for part in tokens.split(256)])
@@ -84,13 +80,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args(arguments)
     print(runtime.setup(), flush=True)
-    source = Plushies(asked.pictures, size=64)
+    source = Plushies(asked.pictures, size=CLIP.side)
     data, tokenizer = source.in_memory(), Tokenizer(load("clip").tokenizer.merges, context_length=22)
-    tokens = torch.stack([tokenizer([source.caption(i, k) for k in range(4)]) for i in range(len(source))])
+    captions = [[source.caption(i, k) for k in range(4)] for i in range(len(source))]
+    tokens, groups = torch.stack([tokenizer(row) for row in captions]), word_groups([row[0] for row in captions])
     for name, build in (("course_utils", ours), ("open_clip", theirs)):
         torch.manual_seed(asked.seed)
         model = place(build(tokenizer))
-        seconds = train(model, data, tokens, asked.steps, asked.batch)
+        seconds = train(model, data, tokens, groups, asked.steps, asked.batch)
         recall = recall_at_1(model, tokenizer)
         print(f"{name}: {asked.steps} steps in {seconds:.0f} s, recall@1 {recall:.3f}", flush=True)
     return 0

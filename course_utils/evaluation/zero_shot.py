@@ -167,22 +167,24 @@ def prefers_truth(
 
 
 def side_by_side(pictures: Tensor, count: int) -> Tensor:
-    """`count` (1 to 4) plushies in one picture: uint8 (N · count, 3, 64, 64) → (N, 3, 64, 64) in [-1, 1].
+    """`count` (1 to 4) plushies in one picture: uint8 (N · count, 3, S, S), S even → (N, 3, S, S) in [-1, 1].
 
     Each is drawn at half size into a quarter of the picture; free quarters stay grey. So one differs from several in
     number, and not in size.
     """
     if not 1 <= count <= 4:
         raise ValueError(f"count: got {count}; expected 1 to 4")
-    if len(pictures) % count or pictures.shape[1:] != (3, 64, 64) or pictures.dtype != torch.uint8:
+    side = pictures.shape[-1]
+    if len(pictures) % count or pictures.shape[1:] != (3, side, side) or side % 2 or pictures.dtype != torch.uint8:
         raise ValueError(
-            f"pictures: got {pictures.dtype} {tuple(pictures.shape)}; expected uint8 (a multiple of {count}, 3, 64, 64)"
+            f"pictures: got {pictures.dtype} {tuple(pictures.shape)}; expected uint8 (a multiple of {count}, 3, S, S), "
+            "S even"
         )
     half = F.avg_pool2d(to_float(pictures), 2).unflatten(0, (-1, count))
-    canvas = torch.zeros(len(half), 3, 64, 64)
+    canvas, s = torch.zeros(len(half), 3, side, side), side // 2
     for k in range(count):
-        y, x = 32 * (k // 2), 32 * (k % 2)
-        canvas[:, :, y : y + 32, x : x + 32] = half[:, k]
+        y, x = s * (k // 2), s * (k % 2)
+        canvas[:, :, y : y + s, x : x + s] = half[:, k]
     return canvas
 
 

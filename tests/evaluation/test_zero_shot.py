@@ -140,12 +140,14 @@ def test_the_share_that_prefers_the_truth():
         z.prefers_truth(encode, images, ["yes"], ["no"])
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 4])
-def test_as_many_are_drawn_as_asked_for(count):
-    pictures = torch.randint(0, 256, (2 * count, 3, 64, 64), dtype=torch.uint8)
+@pytest.mark.parametrize(("count", "side"), [(1, 64), (2, 64), (3, 64), (4, 64), (2, 128)])
+def test_as_many_are_drawn_as_asked_for(count, side):
+    pictures = torch.randint(0, 256, (2 * count, 3, side, side), dtype=torch.uint8)
     crowd = z.side_by_side(pictures, count)
-    assert crowd.shape == (2, 3, 64, 64)
-    quarters = crowd.unfold(2, 32, 32).unfold(3, 32, 32).permute(0, 2, 3, 1, 4, 5).flatten(1, 2)
+    assert crowd.shape == (2, 3, side, side)
+    quarters = (
+        crowd.unfold(2, side // 2, side // 2).unfold(3, side // 2, side // 2).permute(0, 2, 3, 1, 4, 5).flatten(1, 2)
+    )
     used = quarters.flatten(2).abs().amax(2) > 0
     assert used.sum(1).tolist() == [count, count]
     expected = F.avg_pool2d(pictures[:1].float() / 127.5 - 1, 2)[0]
@@ -154,7 +156,12 @@ def test_as_many_are_drawn_as_asked_for(count):
 
 @pytest.mark.parametrize(
     ("shape", "count", "says"),
-    [((4, 3, 64, 64), 5, "count"), ((3, 3, 64, 64), 2, "pictures"), ((4, 3, 32, 32), 2, "pictures")],
+    [
+        ((4, 3, 64, 64), 5, "count"),
+        ((3, 3, 64, 64), 2, "pictures"),
+        ((4, 3, 33, 33), 2, "pictures"),
+        ((4, 3, 32, 64), 2, "pictures"),
+    ],
 )
 def test_crowds_that_cannot_be_drawn_are_refused(shape, count, says):
     with pytest.raises(ValueError, match=f"{says}: got"):

@@ -57,6 +57,19 @@ def test_it_learns_what_a_latent_shows():
     assert (answers == y).float().mean() > 0.95
 
 
+@pytest.mark.parametrize("side", [8, 16, 24])
+def test_latents_of_any_multiple_of_eight_are_seen_to_their_edges(side):
+    model, z = NoisyClassifier(width=16, side=side), torch.randn(2, 4, side, side, requires_grad=True)
+    (seen,) = torch.autograd.grad(model.of("species")(z, torch.full((2,), 0.5))[:, 0].sum(), z)
+    assert bool((seen.abs().amax(1) > 0).all())
+
+
+@pytest.mark.parametrize("side", [4, 12])
+def test_other_sides_are_refused(side):
+    with pytest.raises(ValueError, match=f"side: got {side}; expected a multiple of 8"):
+        NoisyClassifier(side=side)
+
+
 @pytest.mark.parametrize(
     ("z", "t", "message"),
     [

@@ -1,16 +1,16 @@
-"""CLIP: similarities, the symmetric loss and its scale, recall, and zero-shot classes."""
+"""CLIP: similarities, the symmetric loss, the same without copies, the sigmoid loss, and recall."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from course_utils.lab.exercises.attempt import Attempt
-from course_utils.lab.exercises.checking import Case, Mistake, as_tensor, difference, exercise, noise
-from course_utils.lab.exercises.returns import NUMBER, Wrong
+from course_utils.lab.exercises.checking import Case, Mistake, exercise, noise
+from course_utils.lab.exercises.returns import NUMBER
 
 
 def _similarity_cases() -> list[Case]:
@@ -158,50 +158,153 @@ def contrastive_loss(similarities: Tensor, logit_scale: Tensor) -> Tensor:
     return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
 
 
-def _clamp_cases() -> list[Case]:
-    """By hand: scales 0.5, 1, 14, 100, 1000 and e¹⁵⁰ must become 1, 1, 14, 100, 100 and 100."""
-    scales = ((14.0, 14.0), (1000.0, 100.0), (100.0, 100.0), (0.5, 1.0), (1.0, 1.0))
-    return [
-        *(
-            Case((torch.tensor(math.log(before)),), torch.tensor(math.log(after)), f"for a scale of {before:g}")
-            for before, after in scales
-        ),
-        Case((torch.tensor(150.0),), torch.tensor(math.log(100.0)), "for a scale of e¹⁵⁰"),
-    ]
+def _masked(s: Tensor, logit_scale: Tensor, tokens: Tensor, rivals: Callable[[int, int, bool], bool]) -> Tensor:
+    """The loss where j competes with i as `rivals(i, j, same text)` says, number by number in float64."""
+    e = (logit_scale.double().exp() * s.double()).exp()
+    texts = [tuple(row) for row in tokens.tolist()]
+    n, total = len(texts), torch.zeros((), dtype=torch.float64)
+    for shares in (e, e.T):
+        for i in range(n):
+            heard = [j for j in range(n) if j == i or rivals(i, j, texts[i] == texts[j])]
+            total = total - (shares[i, i] / shares[i, heard].sum()).log() / (2 * n)
+    return total
+
+
+def _masked_cases() -> list[Case]:
+    """By hand: at equal similarities a pair costs the logarithm of how many texts are not copies of its own."""
+    tokens = torch.tensor([[1, 5, 2], [1, 6, 2], [1, 5, 2], [1, 7, 2]])
+    by_hand = torch.tensor((2 * math.log(3.0) + 2 * math.log(4.0)) / 4)
+    flat = torch.full((4, 4), 0.2), torch.tensor(math.log(7.0)), tokens
+    cases = [Case(flat, by_hand, "when all similarities are equal and texts 0 and 2 are the same")]
+    for ids, words in (([0, 1, 0, 2, 0, 1], "for six pairs, three of one text"), ([0, 1, 2, 3, 4], "for five texts")):
+        a, b = (F.normalize(noise(len(ids), 8, seed=5 + k), dim=-1) for k in (0, 1))
+        inputs = a @ b.T, torch.tensor(math.log(9.0)), torch.tensor([[1, 3 + i, 2] for i in ids])
+        cases.append(Case(inputs, _masked(*inputs, lambda i, j, same: not same), words))
+    return cases
+
+
+def _by_logits(s: Tensor, logit_scale: Tensor, tokens: Tensor, fill: float, diagonal: bool = False) -> Tensor:
+    same = (tokens[:, None] == tokens[None]).all(2)
+    hidden = same if diagonal else same & ~torch.eye(len(s), dtype=torch.bool)
+    rows = [m.masked_fill(hidden, fill) for m in _both(s, logit_scale)]
+    return sum(F.cross_entropy(m, torch.arange(len(s))) for m in rows) / 2
 
 
 @exercise(
-    cases=_clamp_cases,
+    cases=_masked_cases,
     mistakes=[
         Mistake(
-            lambda k: k.clamp(0.0, 100.0),
-            "this bounds the *logarithm* by 100, which allows scales up to e¹⁰⁰: the bound is ln 100.",
+            lambda s, k, tokens: contrastive_loss.course(s, k),
+            "nothing was masked: where two pairs have the same tokens, neither may count as the other's wrong answer.",
         ),
         Mistake(
-            lambda k: k.clamp(1.0, 100.0),
-            "these are the bounds of the scale itself; its logarithm lies between ln 1 = 0 and ln 100.",
-        ),
-        Mistake(lambda k: k.clamp(max=math.log(100.0)), "the lower bound is missing: a scale below 1 is not allowed."),
-        Mistake(lambda k: k.clamp(min=0.0), "the upper bound is missing: ln 100."),
-        Mistake(
-            lambda k: k.exp().clamp(1.0, 100.0),
-            "this returns the scale: what is stored, and wanted back, is its logarithm.",
+            lambda s, k, tokens: _by_logits(s, k, tokens, 0.0),
+            "a logit of 0 still takes part in the softmax, as e⁰ = 1: what is masked must be −∞.",
         ),
         Mistake(
-            lambda k: k.clamp(0.0, 2.0),
-            "log10 of 100 is 2, but the logarithm here is the natural one: math.log(100).",
+            lambda s, k, tokens: _by_logits(s, k, tokens, -math.inf, diagonal=True),
+            "the diagonal was masked, too: a pair's own text is the right answer, and must stay.",
         ),
-        Mistake(lambda k: k, "nothing was bounded: .clamp(lowest, highest)."),
+        Mistake(
+            lambda s, k, tokens: _masked(s, k, tokens, lambda i, j, same: not same or j > i),
+            "only one of the two copies was masked: the mask is symmetric.",
+        ),
+        Mistake(
+            lambda s, k, tokens: 2 * _masked(s, k, tokens, lambda i, j, same: not same),
+            "the two directions are summed: the loss is their mean, so the ½ is missing.",
+        ),
+        Mistake(
+            lambda s, k, tokens: _masked(s, torch.zeros(()), tokens, lambda i, j, same: not same),
+            "the scale is missing: multiply the similarities by logit_scale.exp().",
+        ),
     ],
-    hint="the scale must stay in [1, 100], so its natural logarithm stays in [0, ln 100].",
+    hint="same[i, j] says whether row i and row j of tokens agree everywhere; off the diagonal it hides logits, with −∞.",
+    on_error={
+        "must match the size": "compare every row with every row: tokens[:, None] == tokens[None] is (B, B, L), then .all(2).",
+        "expected scalar type Long": "targets are class *numbers*: torch.arange(B), int64.",
+    },
+    learned=("similarities", "logit_scale"),
     on_cpu=(),
 )
-def clamped(logit_scale: Tensor) -> Tensor:
-    """log(1/τ), a tensor () → the same, with 1/τ kept in [1, 100].
+def masked_loss(similarities: Tensor, logit_scale: Tensor, tokens: Tensor) -> Tensor:
+    """Cosines (B, B), log(1/τ), a tensor (), and the texts' tokens (B, L) → the loss, a tensor ().
 
-    Radford et al. 2021, section 2.5. The lower bound is the course's own.
+    As `contrastive_loss`, but a pair with the same text as another's does not count as its wrong answer.
     """
-    return logit_scale.clamp(0.0, math.log(100.0))
+    logits = logit_scale.exp() * similarities
+    own = torch.arange(len(logits), device=logits.device)
+    same = (tokens[:, None] == tokens[None]).all(2) & (own[:, None] != own[None])
+    logits = logits.masked_fill(same, -math.inf)
+    return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
+
+
+def _sigmoid_cases() -> list[Case]:
+    """−log σ(x) = log(1 + e^−x), number by number in float64."""
+    cases = []
+    for n, scale, bias, seed, words in (
+        (1, 5.0, -1.0, 3, "for one pair"),
+        (3, 10.0, -10.0, 0, "for three pairs at scale 10 and bias −10"),
+        (5, 4.0, 0.5, 2, "for five pairs at scale 4 and bias 0.5"),
+    ):
+        a, b = (F.normalize(noise(n, 8, seed=seed + k), dim=-1) for k in (0, 1))
+        s, total = a @ b.T, 0.0
+        for i in range(n):
+            for j in range(n):
+                logit = scale * float(s[i, j]) + bias
+                total += math.log1p(math.exp(-logit if i == j else logit))
+        inputs = s, torch.tensor(math.log(scale)), torch.tensor(bias)
+        cases.append(Case(inputs, torch.tensor(total / n, dtype=torch.float64), words))
+    return cases
+
+
+def _signed(s: Tensor, k: Tensor, bias: Tensor | float, wrong: float = -1.0) -> Tensor:
+    """log σ of every question, (B, B), where the label of strangers is `wrong`."""
+    labels = torch.full_like(s, wrong).fill_diagonal_(1.0)
+    return F.logsigmoid(labels * (k.exp() * s + bias))
+
+
+@exercise(
+    cases=_sigmoid_cases,
+    mistakes=[
+        Mistake(
+            lambda s, k, bias: -_signed(s, k, bias).mean(),
+            "this is the mean over B² questions: the loss is their sum divided by B, one share per pair.",
+        ),
+        Mistake(lambda s, k, bias: -_signed(s, k, bias).sum(), "the sum must be divided by B."),
+        Mistake(lambda s, k, bias: -_signed(s, k, 0.0).sum() / len(s) + 0 * bias, "the bias is missing."),
+        Mistake(
+            lambda s, k, bias: -_signed(s, k, bias, 0.0).sum() / len(s),
+            "the label of strangers is −1, not 0: with 0 their logits vanish, and nothing pushes them apart.",
+        ),
+        Mistake(
+            lambda s, k, bias: -_signed(s, k, bias, 1.0).sum() / len(s),
+            "every pair was told that it belongs together: off the diagonal the label is −1.",
+        ),
+        Mistake(
+            lambda s, k, bias: _signed(s, k, bias).sum() / len(s),
+            "the sign: the loss is *minus* the logarithm of a probability.",
+        ),
+        Mistake(
+            lambda s, k, bias: -_signed(s, k, bias).diagonal().mean(),
+            "the diagonal alone: the strangers' questions count as well, with label −1.",
+        ),
+        Mistake(
+            lambda s, k, bias: -_signed(s, k.log(), bias).sum() / len(s),
+            "logit_scale is the *logarithm* of the scale: take .exp() before you multiply.",
+        ),
+    ],
+    hint="labels are +1 on the diagonal and −1 elsewhere; sum −F.logsigmoid(labels * (scale * S + bias)), divide by B.",
+    on_error={"must match the size": "labels are (B, B): 2 * torch.eye(B) - 1."},
+    learned=("similarities", "logit_scale", "bias"),
+    on_cpu=(),
+)
+def sigmoid_loss(similarities: Tensor, logit_scale: Tensor, bias: Tensor) -> Tensor:
+    """Cosines (B, B), log of the scale, a tensor (), and a bias, a tensor () → the loss, a tensor ().
+
+    Each of the B² pairs is a question of its own: do the two belong together? Zhai et al. 2023, algorithm 1.
+    """
+    labels = 2 * torch.eye(len(similarities), device=similarities.device) - 1
+    return -F.logsigmoid(labels * (logit_scale.exp() * similarities + bias)).sum() / len(similarities)
 
 
 def _recall_cases() -> list[Case]:
@@ -257,83 +360,3 @@ def _share(similarities: Tensor, captions: list[str], dim: int = 1) -> float:
 def recall_at_1(similarities: Tensor, captions: list[str]) -> float:
     """Cosines (N pictures, N captions) and the N captions → the share of pictures whose nearest caption reads right."""
     return _share(similarities, captions)
-
-
-def _class_cases() -> list[Case]:
-    """By hand: (1, 0) and (0, 1) average to the diagonal. Then random unit vectors, in float64 and one by one."""
-    by_hand = torch.tensor([[[1.0, 0.0], [0.0, 1.0]], [[0.6, 0.8], [0.6, 0.8]]])
-    half = 0.5**0.5
-    random = F.normalize(noise(3, 3, 3, seed=4), dim=-1)
-    sums = [[sum(float(random[k, t, d]) for t in range(3)) for d in range(3)] for k in range(3)]
-    lengths = [math.sqrt(sum(v * v for v in row)) for row in sums]
-    expected = torch.tensor(
-        [[v / length for v in row] for row, length in zip(sums, lengths, strict=True)], dtype=torch.float64
-    )
-    return [
-        Case((by_hand,), torch.tensor([[half, half], [0.6, 0.8]]), "for class 0 with texts (1, 0) and (0, 1)"),
-        Case((random,), expected, "for three classes with three texts each"),
-    ]
-
-
-def _unequal_axes() -> Tensor:
-    return F.normalize(noise(4, 7, 5, seed=6), dim=-1)
-
-
-def _check_axis(attempt: Attempt) -> None:
-    """The shape that comes back says which axis was averaged."""
-    answer = attempt(_unequal_axes())
-    if tuple(answer.shape) == (7, 5):
-        raise Wrong(
-            "for 4 classes with 7 texts of 5 numbers each: expected shape (4, 5), got (7, 5)",
-            "averaged over the classes (dim=0): axis 1 holds the texts of one class.",
-        )
-    if tuple(answer.shape) == (4, 7):
-        raise Wrong(
-            "for 4 classes with 7 texts of 5 numbers each: expected shape (4, 5), got (4, 7)",
-            "averaged over the numbers of each vector (dim=2): axis 1 holds the texts of one class.",
-        )
-
-
-def _check_lengths(attempt: Attempt) -> None:
-    words = "the lengths of 4 class vectors of 7 texts each"
-    lengths = as_tensor(attempt(_unequal_axes()), Case((), torch.ones(4, 5), words)).norm(dim=-1)
-    case = Case((), torch.ones(4), words)
-    if not torch.allclose(lengths, case.expected.double(), atol=1e-4):
-        raise Wrong(difference(lengths, case, 1e-4), "divide each class's mean by its own length.")
-
-
-@exercise(
-    check=_check_axis,
-    cases=_class_cases,
-    mistakes=[
-        Mistake(
-            lambda p: p.mean(1),
-            "the mean of unit vectors is shorter than 1, the more they disagree the shorter: divide by its length.",
-        ),
-        Mistake(lambda p: p.sum(1), "the sum is not a unit vector: divide by its length."),
-        Mistake(
-            lambda p: F.normalize(p.mean(1), dim=0),
-            "normalised down the classes: each row, one class, gets length 1, dim=-1.",
-        ),
-        Mistake(
-            lambda p: p[:, 0],
-            "this takes the first text of each class alone: the ensemble averages all of them.",
-        ),
-        Mistake(
-            lambda p: p.mean(1).softmax(-1),
-            "no softmax here: a class vector is a direction, its numbers are not probabilities.",
-        ),
-        Mistake(
-            lambda p: F.normalize(p.amax(1), dim=-1),
-            "this takes the largest number at each place: it is the mean that is wanted.",
-        ),
-    ],
-    hint="mean over axis 1, then F.normalize(..., dim=-1).",
-    after=_check_lengths,
-)
-def class_vectors(prompt_emb: Tensor) -> Tensor:
-    """Unit vectors (K classes, T texts, D) → unit vectors (K, D), one per class.
-
-    Radford et al. 2021, section 3.1.4.
-    """
-    return F.normalize(prompt_emb.mean(dim=1), dim=-1)

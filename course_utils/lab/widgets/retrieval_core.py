@@ -19,7 +19,7 @@ from course_utils.lab import plots
 from course_utils.lab.widgets.latest import ShouldStop
 from course_utils.models.clip import CLIP
 
-FOUND = 8
+FOUND, SHOWN = 8, 128  # how many are found; pixels of a shown picture's side
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class RetrievalResult:
 
 
 class RetrievalCore:
-    """A collection: `pictures` (N, 3, 64, 64) in [-1, 1] with N `captions`, embedded by `clip`."""
+    """A collection: `pictures` (N, 3, H, W) in [-1, 1], of a size that CLIP takes, with N `captions`."""
 
     def __init__(self, clip: CLIP, pictures: Tensor, captions: Sequence[str]):
         if len(check_pictures(pictures, "pictures")) != len(captions) or not len(captions):
@@ -109,14 +109,21 @@ class RetrievalCore:
     def picture(self, found: RetrievalResult, scale: float | None = None) -> Image.Image:
         """Pictures found, with their cosines below; for sentences found, the picture that asked."""
         if found.request.sentence is None:
-            return plots.tile(self.pictures[found.request.index], scale=scale or 2)
+            return plots.tile(self.pictures[found.request.index], scale=scale or self._scale)
         return plots.tile(
-            self.pictures[list(found.index)], [f"{c:.2f}" for c in found.cosine], columns=FOUND, scale=scale or 1.5
+            self.pictures[list(found.index)],
+            [f"{c:.2f}" for c in found.cosine],
+            columns=FOUND,
+            scale=scale or self._scale,
         )
+
+    @property
+    def _scale(self) -> float:
+        return SHOWN / self.pictures.shape[-1]
 
     def overview(self, sentences: Sequence[str], k: int = FOUND) -> Image.Image:
         """The nearest pictures of several sentences, a row each: a still picture of the widget."""
         found = [self.pictures_for(sentence, k) for sentence in sentences]
         tiles = torch.cat([self.pictures[list(f.index)] for f in found])
         cosines = [f"{c:.2f}" for f in found for c in f.cosine]
-        return plots.tile(tiles, cosines, columns=len(found[0].index), scale=1, row_labels=list(sentences))
+        return plots.tile(tiles, cosines, columns=len(found[0].index), scale=self._scale, row_labels=list(sentences))

@@ -20,7 +20,7 @@ from course_utils.lab.widgets.judged import say_w
 from course_utils.lab.widgets.latest import ShouldStop
 from course_utils.models.noisy_classifier import NoisyClassifier
 
-PICTURES, STEPS, W_MAX = 6, 40, 30.0
+PICTURES, STEPS, W_MAX, SHOWN = 6, 40, 30.0, 128  # SHOWN: pixels of a shown picture's side
 ROWS = ("now: z_t", "guessed end: ẑ₀")
 
 
@@ -53,7 +53,7 @@ class Trajectory:
 
 @dataclass(frozen=True)
 class TrajectoryResult:
-    """One step of a trajectory: `now` and `guessed` (n, 3, 64, 64) in [-1, 1], both encoded as JPEG bytes."""
+    """One step of a trajectory: `now` and `guessed` (n, 3, H, W) in [-1, 1], both encoded as JPEG bytes."""
 
     request: TrajectoryRequest
     now: Tensor
@@ -122,7 +122,7 @@ class TrajectoryCore:
         probability = walk.probability[request.step]
         rows = plots.labelled_rows(
             dict(zip(ROWS, (now, guessed), strict=True)),
-            scale=1.5,
+            scale=SHOWN / now.shape[-1],
             column_labels=[f"{p:.0%}" for p in probability.tolist()],
         )
         return TrajectoryResult(request, now, guessed, plots.to_jpeg(rows), probability)
@@ -132,4 +132,5 @@ class TrajectoryCore:
         results = [self.compute(replace(request, step=step)) for step in steps]
         rows = {ROWS[0]: [r.now[0] for r in results], ROWS[1]: [r.guessed[0] for r in results]}
         labels = [f"step {r.request.step}: {float(r.probability[0]):.0%}" for r in results]
-        return plots.labelled_rows({k: torch.stack(v) for k, v in rows.items()}, scale=1.5, column_labels=labels)
+        pictures = {k: torch.stack(v) for k, v in rows.items()}
+        return plots.labelled_rows(pictures, scale=SHOWN / results[0].now.shape[-1], column_labels=labels)

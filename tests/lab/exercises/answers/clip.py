@@ -87,6 +87,52 @@ def share(s, c, dim=1):
     return sum(c[j] == c[i] for i, j in enumerate(s.argmax(dim).tolist())) / len(c)
 
 
+def copies(tokens):
+    return (tokens[:, None] == tokens[None]).all(2) & ~torch.eye(len(tokens), dtype=torch.bool)
+
+
+def masked(s, k, tokens, fill):
+    logits, own = k.exp() * s, torch.arange(len(s))
+    logits = logits.masked_fill(copies(tokens), fill)
+    return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
+
+
+def masked_in_a_loop(similarities, logit_scale, tokens):
+    logits, texts = logit_scale.exp() * similarities, [tuple(row) for row in tokens.tolist()]
+    paid = []
+    for m in (logits, logits.T):
+        for i, text in enumerate(texts):
+            heard = [j for j, other in enumerate(texts) if j == i or other != text]
+            paid.append(m[i, heard].logsumexp(0) - m[i, i])
+    return torch.stack(paid).mean()
+
+
+def masked_by_subtraction(similarities, logit_scale, tokens):
+    logits = logit_scale.exp() * similarities - 1e9 * copies(tokens)
+    return -(logits.log_softmax(0) + logits.log_softmax(1)).diagonal().mean() / 2
+
+
+def only_the_upper_copy(s, k, tokens):
+    hidden, own = copies(tokens).tril(), torch.arange(len(s))
+    rows = [m.masked_fill(hidden, -math.inf) for m in (k.exp() * s, (k.exp() * s).T)]
+    return sum(F.cross_entropy(m, own) for m in rows) / 2
+
+
+def answers(s, k, bias):
+    return F.logsigmoid((2 * torch.eye(len(s)) - 1) * (k.exp() * s + bias))
+
+
+def sigmoid_by_cross_entropy(similarities, logit_scale, bias):
+    logits, truth = logit_scale.exp() * similarities + bias, torch.eye(len(similarities))
+    return F.binary_cross_entropy_with_logits(logits, truth, reduction="sum") / len(similarities)
+
+
+def sigmoid_of_the_library(similarities, logit_scale, bias):
+    from open_clip.loss import SigLipLoss
+
+    return SigLipLoss()(similarities, torch.eye(len(similarities)), logit_scale.exp(), bias)
+
+
 RIGHT = {
     "similarity": [
         lambda a, b: F.normalize(a, dim=-1) @ F.normalize(b, dim=-1).T,
@@ -100,20 +146,20 @@ RIGHT = {
         loss_of_the_course,
         loss_of_the_library,
     ],
-    "clamped": [
-        lambda k: k.clamp(0, math.log(100)),
-        lambda k: k.exp().clamp(1, 100).log(),
-        lambda k: torch.clamp(k, min=0.0, max=4.605170185988092),
+    "masked_loss": [
+        lambda s, k, tokens: masked(s, k, tokens, -math.inf),
+        masked_in_a_loop,
+        masked_by_subtraction,
+    ],
+    "sigmoid_loss": [
+        lambda s, k, bias: -F.logsigmoid((2 * torch.eye(len(s)) - 1) * (k.exp() * s + bias)).sum() / len(s),
+        sigmoid_by_cross_entropy,
+        sigmoid_of_the_library,
     ],
     "recall_at_1": [
         recall_in_a_loop,
         recall_of_the_course,
         lambda s, c: torch.tensor(recall_in_a_loop(s, c)),
-    ],
-    "class_vectors": [
-        lambda p: F.normalize(p.mean(1), dim=-1),
-        lambda p: unit(p.sum(dim=1)),
-        lambda p: torch.stack([unit(texts.mean(0)) for texts in p]),
     ],
 }
 
@@ -149,15 +195,24 @@ WRONG = {
         (as_a_number, "no gradient reaches similarities"),
         (lambda s, k: s.mul_(k.exp()).mean(), "in place"),
     ],
-    "clamped": [
-        (lambda k: k.clamp(0, 100), "bounds the *logarithm* by 100"),
-        (lambda k: k.clamp(1, 100), "bounds of the scale itself"),
-        (lambda k: k.clamp(max=math.log(100)), "the lower bound is missing"),
-        (lambda k: k.clamp(min=0), "the upper bound is missing"),
-        (lambda k: k.exp().clamp(1, 100), "this returns the scale"),
-        (lambda k: k.clamp(0, 2), "the natural one"),
-        (lambda k: k, "nothing was bounded"),
-        (lambda k: k.clamp_(0, math.log(100)), "in place"),
+    "masked_loss": [
+        (lambda s, k, tokens: sum(both(s, k)) / 2, "nothing was masked"),
+        (lambda s, k, tokens: masked(s, k, tokens, 0.0), "still takes part in the softmax"),
+        (lambda s, k, tokens: 2 * masked(s, k, tokens, -math.inf), "the ½ is missing"),
+        (lambda s, k, tokens: masked(s, 0 * k, tokens, -math.inf), "the scale is missing"),
+        (only_the_upper_copy, "the mask is symmetric"),
+        (lambda s, k, tokens: masked(s, k, tokens, -math.inf) + 1, "off the diagonal it hides logits"),
+        (lambda s, k, tokens: masked(s, k.detach(), tokens, -math.inf), "no gradient reaches logit_scale"),
+    ],
+    "sigmoid_loss": [
+        (lambda s, k, bias: -answers(s, k, bias).mean(), "the mean over B² questions"),
+        (lambda s, k, bias: -answers(s, k, bias).sum(), "must be divided by B"),
+        (lambda s, k, bias: -answers(s, k, 0 * bias).sum() / len(s), "the bias is missing"),
+        (lambda s, k, bias: answers(s, k, bias).sum() / len(s), "*minus* the logarithm"),
+        (lambda s, k, bias: -answers(s, k, bias).diagonal().mean(), "the diagonal alone"),
+        (lambda s, k, bias: -F.logsigmoid(torch.eye(len(s)) * (k.exp() * s + bias)).sum() / len(s), "not 0"),
+        (lambda s, k, bias: -F.logsigmoid(k.exp() * s + bias).sum() / len(s), "off the diagonal the label is −1"),
+        (lambda s, k, bias: -answers(s, k, bias.detach()).sum() / len(s), "no gradient reaches bias"),
     ],
     "recall_at_1": [
         (lambda s, c: (s.argmax(1) == torch.arange(len(s))).float().mean(), "two pictures may share a caption"),
@@ -166,16 +221,5 @@ WRONG = {
         (lambda s, c: 1 - share(s, c), "the share of wrong ones"),
         (lambda s, c: share(-s, c), "the *least* similar"),
         (lambda s, c: c[s.argmax(1)] == c, "plain integers"),
-    ],
-    "class_vectors": [
-        (lambda p: p.mean(1), "shorter than 1"),
-        (lambda p: p.sum(1), "the sum is not a unit vector"),
-        (lambda p: unit(p.mean(0)), "averaged over the classes"),
-        (lambda p: unit(p.mean(2)), "averaged over the numbers"),
-        (lambda p: F.normalize(p.mean(1), dim=0), "normalised down the classes"),
-        (lambda p: p[:, 0], "the first text of each class alone"),
-        (lambda p: p.mean(1).softmax(-1), "no softmax here"),
-        (lambda p: unit(p.amax(1)), "the largest number"),
-        (lambda p: unit(p.median(1).values), "then F.normalize"),
     ],
 }
