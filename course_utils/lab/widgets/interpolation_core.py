@@ -31,7 +31,7 @@ class InterpolationRequest:
 
 @dataclass(frozen=True)
 class InterpolationResult:
-    """The point on both ways, (3, 64, 64) in [-1, 1] each, and JPEG bytes of both side by side."""
+    """The point on both ways, (3, H, W) in [-1, 1] each, and JPEG bytes of both side by side."""
 
     request: InterpolationRequest
     pixels: Tensor
@@ -40,7 +40,7 @@ class InterpolationResult:
 
 
 class InterpolationCore:
-    """Points between two of `pictures` (N, 3, 64, 64) in [-1, 1], in pixels and in the latents of `autoencoder`.
+    """Points between two of `pictures` (N, 3, H, W) in [-1, 1], in pixels and in the latents of `autoencoder`.
 
     autoencoder: with `encode(x).mode()` and `decode(z)`, such as `models.autoencoder.VAE`.
     """
@@ -55,7 +55,7 @@ class InterpolationCore:
 
     @torch.inference_mode()
     def between(self, a: int, b: int, ts: Tensor) -> tuple[Tensor, Tensor]:
-        """The points at the shares ts (n,) of both ways: pictures (n, 3, 64, 64), and decoded latents alike."""
+        """The points at the shares ts (n,) of both ways: pictures (n, 3, H, W), and decoded latents alike."""
         for name, i in (("a", a), ("b", b)):
             if not isinstance(i, int) or not 0 <= i < len(self.pictures):
                 raise ValueError(f"{name}: got {i!r}; expected a picture's number, 0 to {len(self.pictures) - 1}")
@@ -69,7 +69,7 @@ class InterpolationCore:
     def compute(self, request: InterpolationRequest, should_stop: ShouldStop = None) -> InterpolationResult:
         """One point on both ways. Quick, so `should_stop` is not asked."""
         pixels, latents = (x[0] for x in self.between(request.a, request.b, torch.tensor([float(request.t)])))
-        encoded = plots.to_jpeg(torch.stack([pixels, latents]), columns=2, scale=3.5)
+        encoded = plots.to_jpeg(torch.stack([pixels, latents]), columns=2, scale=plots.zoom(pixels, 256))
         return InterpolationResult(request, pixels, latents, encoded)
 
     def overview(self, a: int = 0, b: int = 1):
@@ -77,4 +77,5 @@ class InterpolationCore:
         ts = torch.linspace(0, 1, STEPS)
         pixels, latents = self.between(a, b, ts)
         columns = [f"t = {t:.2f}" for t in ts.tolist()]
-        return plots.labelled_rows({"in pixels": pixels, "in latents": latents}, scale=1.5, column_labels=columns)
+        rows = {"in pixels": pixels, "in latents": latents}
+        return plots.labelled_rows(rows, scale=plots.zoom(pixels), column_labels=columns)

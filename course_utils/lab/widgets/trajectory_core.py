@@ -53,7 +53,7 @@ class Trajectory:
 
 @dataclass(frozen=True)
 class TrajectoryResult:
-    """One step of a trajectory: `now` and `guessed` (n, 3, 64, 64) in [-1, 1], both encoded as JPEG bytes."""
+    """One step of a trajectory: `now` and `guessed` (n, 3, H, W) in [-1, 1], both encoded as JPEG bytes."""
 
     request: TrajectoryRequest
     now: Tensor
@@ -122,7 +122,7 @@ class TrajectoryCore:
         probability = walk.probability[request.step]
         rows = plots.labelled_rows(
             dict(zip(ROWS, (now, guessed), strict=True)),
-            scale=1.5,
+            scale=plots.zoom(now),
             column_labels=[f"{p:.0%}" for p in probability.tolist()],
         )
         return TrajectoryResult(request, now, guessed, plots.to_jpeg(rows), probability)
@@ -130,6 +130,9 @@ class TrajectoryCore:
     def overview(self, request: TrajectoryRequest, steps: tuple[int, ...] = (0, 10, 20, 28, 34, 40)):
         """The first picture's way as a tiled picture: a column for each step."""
         results = [self.compute(replace(request, step=step)) for step in steps]
-        rows = {ROWS[0]: [r.now[0] for r in results], ROWS[1]: [r.guessed[0] for r in results]}
+        rows = {
+            ROWS[0]: torch.stack([r.now[0] for r in results]),
+            ROWS[1]: torch.stack([r.guessed[0] for r in results]),
+        }
         labels = [f"step {r.request.step}: {float(r.probability[0]):.0%}" for r in results]
-        return plots.labelled_rows({k: torch.stack(v) for k, v in rows.items()}, scale=1.5, column_labels=labels)
+        return plots.labelled_rows(rows, scale=plots.zoom(rows[ROWS[0]]), column_labels=labels)
