@@ -162,6 +162,11 @@ def _text(draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, anchor:
     draw.multiline_text(at, text, fill=INK, font=font(), anchor=anchor, align=align, spacing=3)
 
 
+def zoom(pictures: Tensor, least: int = 128) -> int:
+    """The smallest whole-number scale at which pictures (..., H, W) are `least` pixels wide or wider."""
+    return math.ceil(least / pictures.shape[-1])
+
+
 def to_png(pictures: Pictures | Image.Image, **how) -> bytes:
     """The tiled pictures as PNG, lossless; `how` goes to `tile`."""
     return _encode(pictures, how, "PNG", optimize=True)

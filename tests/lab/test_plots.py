@@ -110,6 +110,13 @@ def test_a_row_fits_into_a_notebook():
         assert plots.tile(torch.zeros(n, 3, 64, 64)).width <= plots.WIDTH
 
 
+@pytest.mark.parametrize(
+    ("side", "least", "scale"), [(64, 128, 2), (128, 128, 1), (256, 128, 1), (96, 128, 2), (128, 256, 2)]
+)
+def test_the_zoom_makes_pictures_large_enough(side, least, scale):
+    assert plots.zoom(torch.zeros(2, 3, side, side), least) == scale
+
+
 def test_wrapped_lines_fit():
     text = plots.wrap("a photo of a golden bear wearing a green scarf", 100)
     assert text.replace("\n", " ") == "a photo of a golden bear wearing a green scarf"

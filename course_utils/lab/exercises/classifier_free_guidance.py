@@ -247,38 +247,59 @@ def w_from_w_prime(w_prime: float) -> float:
     return 1 + w_prime
 
 
+def _two_push_cases() -> list[Case]:
+    """Three predictions and two scales. The answer is their weighted sum, with the weights 1 − w + w_neg, w and −w_neg."""
+    plain = [torch.full((1, 2, 2, 2), value) for value in (1.0, 3.0, 2.0)]
+    random = [noise(2, 4, 3, 3, seed=seed) for seed in (0, 1, 2)]
+
+    def case(three: list[Tensor], w: float, w_neg: float, words: str) -> Case:
+        expected = torch.tensordot(torch.tensor([1 - w + w_neg, w, -w_neg]), torch.stack(three), 1)
+        return Case((*three, w, w_neg), expected, words)
+
+    told = case(plain, 4.0, 2.0, "with eps_uncond = 1, eps_cond = 3, eps_neg = 2, w = 4 and w_neg = 2")
+    scales = (0.0, 0.0), (3.0, 0.0), (3.0, 1.5)
+    return [told, *(case(random, w, w_neg, f"at w = {w:g} and w_neg = {w_neg:g}") for w, w_neg in scales)]
+
+
 @exercise(
-    cases=lambda: _guided_cases("eps_neg", "eps_cond"),
+    cases=_two_push_cases,
     mistakes=[
         Mistake(
-            lambda n, c, w: n + w * (n - c),
-            "the sign: this walks towards what should be avoided. The difference is eps_cond − eps_neg.",
+            lambda u, c, n, w, v: u + w * (c - u) + v * (n - u),
+            "the sign of the second push: this walks towards what should be avoided.",
         ),
         Mistake(
-            lambda n, c, w: c + w * (n - c),
-            "the two are swapped: w = 1 would give the negative prompt's picture.",
+            lambda u, c, n, w, v: n + w * (c - n) + 0 * v,
+            "this puts eps_neg in the place of eps_uncond, as section 10 does. Here both pushes start at eps_uncond, so "
+            "that what the two prompts share does not cancel.",
         ),
         Mistake(
-            lambda n, c, w: c - w * n,
-            "the negative prediction was subtracted whole: what is scaled by w is the difference "
-            "eps_cond − eps_neg, and it is added to eps_neg.",
+            lambda u, c, n, w, v: u + w * (c - u) - v * n,
+            "the negative prediction was subtracted whole: what w_neg scales is its *difference* from eps_uncond.",
         ),
         Mistake(
-            lambda n, c, w: c + w * (c - n),
-            "this starts at eps_cond (the 1 + w convention): in the lecture's line the start is what "
-            "guidance walks away from, here eps_neg.",
+            lambda u, c, n, w, v: u + w * (c - u) - v * (n - c),
+            "the second difference is taken from eps_cond: both are taken from eps_uncond.",
         ),
         Mistake(
-            lambda n, c, w: w * (c - n),
-            "the starting point is missing: add the scaled difference to eps_neg.",
+            lambda u, c, n, w, v: w * (c - u) - v * (n - u),
+            "the starting point is missing: add both pushes to eps_uncond.",
+        ),
+        Mistake(
+            lambda u, c, n, w, v: u + w * (c - u) - w * (n - u) + 0 * v,
+            "w_neg is missing: it scales the push away from eps_neg.",
+        ),
+        Mistake(
+            lambda u, c, n, w, v: u + w * (c - u) + 0 * (n + v),
+            "the negative prompt has no say yet: subtract w_neg times its difference from eps_uncond.",
         ),
     ],
-    hint="take the CFG line and write eps_neg wherever eps_uncond stood: only eps_neg, eps_cond and w.",
-    on_error={"eps_u": "there is no eps_uncond here: eps_neg takes its place, in both spots."},
+    hint="start at eps_uncond, add w times the way to eps_cond, subtract w_neg times the way to eps_neg.",
 )
-def negative_prompt(eps_neg: Tensor, eps_cond: Tensor, w: float) -> Tensor:
-    """Noise predictions (B, ...) for a negative prompt and for a prompt, and the scale w → the guided one."""
-    return eps_neg + w * (eps_cond - eps_neg)
+def negative_prompt(eps_uncond: Tensor, eps_cond: Tensor, eps_neg: Tensor, w: float, w_neg: float) -> Tensor:
+    """Predictions (B, ...) for no prompt, a prompt and a negative prompt → towards the one with w, away from the other
+    with w_neg, each push against the unconditional prediction."""
+    return eps_uncond + w * (eps_cond - eps_uncond) - w_neg * (eps_neg - eps_uncond)
 
 
 def _implicit_score_cases(step: float = 1e-4) -> list[Case]:

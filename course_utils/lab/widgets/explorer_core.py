@@ -17,7 +17,6 @@ from course_utils.lab.widgets.latest import ShouldStop
 
 PROMPT = "a cat"  # which leaves most open: guidance has something to win, and variety something to lose
 SCALES = (0.0, 1.0, 3.0, 8.0, 15.0)
-OVERVIEW_TILE = 128  # pixels that a tile of a notebook's still picture has at least
 SAMPLERS = {"euler": "Euler", "heun": "Heun", "ddim": "DDIM", "ddpm": "DDPM"}
 # What the line ε = ε₀ + w (ε₁ − ε₀) does with w below 0, at 0, between, at 1 and above, if there are (a prompt, a negative
 # prompt). ε₀ is the negative prompt's prediction, or the unconditional one; ε₁ the prompt's, or the unconditional one.
@@ -185,8 +184,7 @@ class CFGExplorerCore:
         for row, w in enumerate(scales):
             share = share_right(findings[row * n : (row + 1) * n])
             labels.append(say_w(w) + (f"\n{100 * share:.0f} % right" if not math.isnan(share) else ""))
-        scale = math.ceil(OVERVIEW_TILE / pictures.shape[-1])
-        return plots.tile(pictures, columns=n, scale=scale, row_labels=labels)
+        return plots.tile(pictures, columns=n, scale=plots.zoom(pictures), row_labels=labels)
 
     def findings(self, prompt: str, pictures: Tensor) -> Findings:
         """What the judge sees of what the prompt names, picture by picture."""

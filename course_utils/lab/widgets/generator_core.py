@@ -14,7 +14,7 @@ from course_utils.diffusion.guidance_methods import methods
 from course_utils.diffusion.paths import RectifiedFlow
 from course_utils.diffusion.samplers import time_grid
 from course_utils.diffusion.threaded import ThreadedPipeline, on_all_cores
-from course_utils.images import check_pictures
+from course_utils.images import check_pictures, looked_at
 from course_utils.lab import plots
 from course_utils.lab.widgets.judged import W_MAX, Findings, Judged, encode, find, notes, say_w, share_right
 from course_utils.lab.widgets.latest import ShouldStop
@@ -77,7 +77,8 @@ class GeneratorCore:
     """Pictures and the judge's opinion for one setting of the generator.
 
     pipelines: a `TextToPicture` for each decoder, {"sharp": ..., "soft": ...}; a single one will do.
-    references: pictures (N, 3, 64, 64) in [-1, 1] to choose from, with their attributes (N, 6).
+    references: pictures (N, 3, H, W) in [-1, 1] to choose from, with their attributes (N, 6); as large as what the
+        pipelines draw, or a multiple of it.
     weak: a weaker denoiser, for autoguidance.
     """
 
@@ -146,7 +147,8 @@ class GeneratorCore:
         request = replace(request, reference=request.reference or 1)
         made = [self.compute(replace(request, share=share)) for share in shares]
         rows = [result.pictures for result in made if result]  # all, as nothing asks them to stop
-        shown = torch.cat([self.references[request.reference - 1][None].cpu(), *(row[:1] for row in rows)])
+        reference = looked_at(self.references[request.reference - 1][None].cpu(), rows[0].shape[-1], "references")
+        shown = torch.cat([reference, *(row[:1] for row in rows)])
         more = torch.cat([torch.ones_like(shown[:1]), *(row[1:2] for row in rows)])
         labels = ["reference", *(f"{share:.0%} picture" for share in shares)]
-        return plots.tile(torch.cat([shown, more]), columns=len(labels), scale=1.75, column_labels=labels)
+        return plots.tile(torch.cat([shown, more]), columns=len(labels), scale=plots.zoom(shown), column_labels=labels)

@@ -13,8 +13,6 @@ from course_utils.lab import plots
 from course_utils.lab.widgets.latest import ShouldStop
 
 STEPS = 7
-SHOWN = 256  # pixels on the screen that a picture has, about, while one walks
-TILE = 128  # the least that it has in the notebook's still picture
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ class InterpolationCore:
     def compute(self, request: InterpolationRequest, should_stop: ShouldStop = None) -> InterpolationResult:
         """One point on both ways. Quick, so `should_stop` is not asked."""
         pixels, latents = (x[0] for x in self.between(request.a, request.b, torch.tensor([float(request.t)])))
-        encoded = plots.to_jpeg(torch.stack([pixels, latents]), columns=2, scale=SHOWN / pixels.shape[-1])
+        encoded = plots.to_jpeg(torch.stack([pixels, latents]), columns=2, scale=plots.zoom(pixels, 256))
         return InterpolationResult(request, pixels, latents, encoded)
 
     def overview(self, a: int = 0, b: int = 1):
@@ -79,6 +77,5 @@ class InterpolationCore:
         ts = torch.linspace(0, 1, STEPS)
         pixels, latents = self.between(a, b, ts)
         columns = [f"t = {t:.2f}" for t in ts.tolist()]
-        return plots.labelled_rows(
-            {"in pixels": pixels, "in latents": latents}, scale=TILE / pixels.shape[-1], column_labels=columns
-        )
+        rows = {"in pixels": pixels, "in latents": latents}
+        return plots.labelled_rows(rows, scale=plots.zoom(pixels), column_labels=columns)

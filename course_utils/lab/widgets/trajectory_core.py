@@ -20,7 +20,7 @@ from course_utils.lab.widgets.judged import say_w
 from course_utils.lab.widgets.latest import ShouldStop
 from course_utils.models.noisy_classifier import NoisyClassifier
 
-PICTURES, STEPS, W_MAX, SHOWN = 6, 40, 30.0, 128  # SHOWN: pixels of a shown picture's side
+PICTURES, STEPS, W_MAX = 6, 40, 30.0
 ROWS = ("now: z_t", "guessed end: ẑ₀")
 
 
@@ -122,7 +122,7 @@ class TrajectoryCore:
         probability = walk.probability[request.step]
         rows = plots.labelled_rows(
             dict(zip(ROWS, (now, guessed), strict=True)),
-            scale=SHOWN / now.shape[-1],
+            scale=plots.zoom(now),
             column_labels=[f"{p:.0%}" for p in probability.tolist()],
         )
         return TrajectoryResult(request, now, guessed, plots.to_jpeg(rows), probability)
@@ -130,7 +130,9 @@ class TrajectoryCore:
     def overview(self, request: TrajectoryRequest, steps: tuple[int, ...] = (0, 10, 20, 28, 34, 40)):
         """The first picture's way as a tiled picture: a column for each step."""
         results = [self.compute(replace(request, step=step)) for step in steps]
-        rows = {ROWS[0]: [r.now[0] for r in results], ROWS[1]: [r.guessed[0] for r in results]}
+        rows = {
+            ROWS[0]: torch.stack([r.now[0] for r in results]),
+            ROWS[1]: torch.stack([r.guessed[0] for r in results]),
+        }
         labels = [f"step {r.request.step}: {float(r.probability[0]):.0%}" for r in results]
-        pictures = {k: torch.stack(v) for k, v in rows.items()}
-        return plots.labelled_rows(pictures, scale=SHOWN / results[0].now.shape[-1], column_labels=labels)
+        return plots.labelled_rows(rows, scale=plots.zoom(rows[ROWS[0]]), column_labels=labels)

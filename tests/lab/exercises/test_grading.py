@@ -164,7 +164,7 @@ def test_another_exercise_of_the_notebook_is_what_the_notebook_goes_on_with(tmp_
     cells = [
         "from course_utils.lab.exercises import classifier_free_guidance as check",
         "def cfg_combine(eps_uncond, eps_cond, guidance_scale):\n    ...\ncfg_combine = check.cfg_combine(cfg_combine)",
-        "def negative_prompt(n, c, w):\n    return cfg_combine(n, c, w)\n"
+        "def negative_prompt(u, c, n, w, v):\n    return cfg_combine(u, c, w) - v * (n - u)\n"
         "negative_prompt = check.negative_prompt(negative_prompt)",
     ]
     assert grading.main([str(write(tmp_path / "student.ipynb", cells))]) == 0

@@ -218,4 +218,4 @@ def test_a_mixture_needs_both(generator):
 
 def test_static_picture(generator):
     picture = Image.open(io.BytesIO(generator.static(prompt="a bear").data))
-    assert picture.width > 2 * picture.height
+    assert picture.width == 6 * 128 + 5 * 8, "the reference and five mixtures, at 128 pixels each"

@@ -109,5 +109,5 @@ def test_the_widget_shows_the_newest_request_and_says_errors(core):
 def test_static_picture_has_a_column_for_each_step(core):
     explorer = TrajectoryExplorer(core)
     picture = Image.open(io.BytesIO(explorer.static().data))
-    assert picture.width > 2 * picture.height
+    assert picture.width > 6 * 128 + 5 * 8, "six steps at 128 pixels each, and the names of the rows"
     explorer.close()

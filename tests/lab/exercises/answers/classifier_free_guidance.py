@@ -98,10 +98,6 @@ def unscaled(eps_uncond, eps_cond, w):
     return eps_uncond + (eps_cond - eps_uncond)
 
 
-def uses_eps_uncond(eps_neg, eps_cond, w):
-    return eps_uncond + w * (eps_cond - eps_neg)  # noqa: F821 — the mistake
-
-
 RIGHT = {
     "cfg_combine": [
         lambda eps_uncond, eps_cond, w: eps_uncond + w * (eps_cond - eps_uncond),
@@ -124,8 +120,8 @@ RIGHT = {
         lambda w_prime: torch.tensor(w_prime) + 1,
     ],
     "negative_prompt": [
-        lambda n, c, w: n + w * (c - n),
-        lambda n, c, w: w * c - (w - 1) * n,
+        lambda u, c, n, w, v: u + w * (c - u) - v * (n - u),
+        lambda u, c, n, w, v: (1 - w + v) * u + w * c - v * n,
     ],
     "implicit_score": [
         lambda u, c, s: -(c - u) / s,
@@ -186,13 +182,14 @@ WRONG = {
         (lambda w: 2 * w, "compare the weights"),
     ],
     "negative_prompt": [
-        (lambda n, c, w: n - w * (c - n), "towards what should be avoided"),
-        (lambda n, c, w: c + w * (n - c), "swapped"),
-        (lambda n, c, w: c - w * n, "subtracted whole"),
-        (lambda n, c, w: c + w * (c - n), "1 + w convention"),
-        (lambda n, c, w: w * (c - n), "starting point"),
-        (uses_eps_uncond, "there is no eps_uncond here"),
-        (lambda n, c, w: 0.3 + w * (c - n), "only eps_neg, eps_cond and w"),
+        (lambda u, c, n, w, v: u + w * (c - u) + v * (n - u), "towards what should be avoided"),
+        (lambda u, c, n, w, v: n + w * (c - n), "in the place of eps_uncond"),
+        (lambda u, c, n, w, v: u + w * (c - u) - v * n, "subtracted whole"),
+        (lambda u, c, n, w, v: u + w * (c - u) - v * (n - c), "both are taken from eps_uncond"),
+        (lambda u, c, n, w, v: w * (c - u) - v * (n - u), "starting point"),
+        (lambda u, c, n, w, v: u + w * (c - u) - w * (n - u), "w_neg is missing"),
+        (lambda u, c, n, w, v: u + w * (c - u), "has no say yet"),
+        (lambda u, c, n, w, v: 0.3 + w * (c - n), "start at eps_uncond, add w times"),
     ],
     "implicit_score": [
         (lambda u, c, s: (c - u) / s, "the sign"),
