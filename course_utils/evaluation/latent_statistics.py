@@ -15,10 +15,11 @@ ACTIVE = 0.01  # Burda et al. 2016, "Latent space representation"
 
 
 def posteriors(model: nn.Module, pictures: Tensor) -> tuple[Tensor, Tensor]:
-    """Pictures (N, 3, 64, 64) in [-1, 1] → means and log-variances, each (N, D) on the CPU.
+    """Pictures (N, 3, H, W) in [-1, 1] → means and log-variances, each (N, D) on the CPU.
 
     model: an autoencoder with `encode(x)` that returns `mean` and `logvar`, such as `models.autoencoder.VAE`. Its
-    axes are flattened: with 4 channels of 8×8, dimension d is channel d // 64 at row d % 64 // 8, column d % 8.
+    axes are flattened: with 4 channels of 8×8 (pictures of 64 px), dimension d is channel d // 64 at row d % 64 // 8,
+    column d % 8.
     """
     if not len(pictures):
         raise ValueError("pictures: got none; expected one or more")

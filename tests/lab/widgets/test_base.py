@@ -32,7 +32,7 @@ from course_utils.models.autoencoder import VAE, VAEConfig
 from course_utils.models.clip import CLIP, CLIPConfig
 from course_utils.models.text import TextTransformer
 from course_utils.models.tokenizer import Tokenizer
-from course_utils.models.vector_autoencoder import VAESweep
+from course_utils.models.vector_autoencoder import VAESweep, VectorVAEConfig
 from course_utils.models.vit import PatchStem, ViT
 
 SECONDS = 60  # after which a test that waits has failed
@@ -226,7 +226,7 @@ MAKERS = {
     CFGExplorer: lambda: CFGExplorer(SimpleNamespace()),
     Generator: make_generator,
     Interpolation: lambda: Interpolation(VAE(VAEConfig(widths=(16, 16, 16))).eval(), pictures(2)),
-    KLSlider: lambda: KLSlider(VAESweep((0.0, 1.0), VAEConfig((16, 16, 16))), pictures(2)),
+    KLSlider: lambda: KLSlider(VAESweep((0.0, 1.0), VectorVAEConfig((16, 16, 16, 16), 8)), pictures(2)),
     PlushiePicker: PlushiePicker,
     Prediction: lambda: Prediction("Which is larger?", ["this one", "that one"]),
     RetrievalExplorer: lambda: RetrievalExplorer(clip(), pictures(2), ["a bear", "a cat"]),
