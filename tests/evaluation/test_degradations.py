@@ -69,7 +69,7 @@ def test_texture_swaps_the_fur_and_nothing_else():
     ("call", "message"),
     [
         (lambda x: change.shift(x, 1.5), "pixels: got 1.5"),
-        (lambda x: change.shift(x, 64), "pixels: got 64"),
+        (lambda x: change.shift(x, 128), "pixels: got 128"),
         (lambda x: change.blur(x, 0), "sigma: got 0"),
         (lambda x: change.noise(x, 2), "std: got 2"),
         (lambda x: change.colour(x, 270), "degrees: got 270"),
