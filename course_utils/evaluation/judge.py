@@ -69,7 +69,7 @@ def check_named(named: Tensor, n: int) -> Tensor:
 
 
 def predictions(judge: Predicts, pictures: Tensor) -> Tensor:
-    """What the judge sees in pictures (N, 3, 64, 64) in [-1, 1]: (N, 6) int64 on the CPU."""
+    """What the judge sees in pictures (N, 3, H, W) in [-1, 1]: (N, 6) int64 on the CPU."""
     check_pictures(pictures, "pictures")
     if not len(pictures):
         return torch.empty(0, len(NAMES), dtype=torch.int64)
@@ -85,7 +85,7 @@ def share_right(found: Tensor, named: Tensor) -> dict[str, float]:
 
 
 def adherence(judge: Predicts, pictures: Tensor, named: Tensor) -> Adherence:
-    """Does each picture show what its caption names? pictures (N, 3, 64, 64) in [-1, 1], named (N, 6).
+    """Does each picture show what its caption names? pictures (N, 3, H, W) in [-1, 1], named (N, 6).
 
     An attribute that a caption leaves out counts neither for nor against; the accessory's colour counts only
     where it is named, and then a picture without an accessory gets it wrong.
@@ -124,7 +124,7 @@ def open_diversity(judge: Predicts, pictures: Tensor, named: Tensor) -> float:
     accessory's colour is judged on the pictures that show an accessory, and left out when fewer than two do.
     NaN when nothing is open. Few samples underestimate an entropy: compare only at equal n.
 
-    pictures (n, 3, 64, 64) in [-1, 1]; named (6,), or (n, 6) with n equal rows.
+    pictures (n, 3, H, W) in [-1, 1]; named (6,), or (n, 6) with n equal rows.
     """
     found = predictions(judge, pictures)
     if len(found) < 2:

@@ -59,7 +59,7 @@ def zero_shot_prompts(name: str, value: str) -> list[str]:
 def zero_shot(clip: CLIP, pictures: Tensor, attributes: Tensor) -> dict[str, float]:
     """Accuracy for each attribute when a picture takes the value with the nearest description.
 
-    pictures (N, 3, 64, 64) in [-1, 1]; attributes (N, 6), -1 where one does not apply: that is not
+    pictures (N, 3, H, W) in [-1, 1]; attributes (N, 6), -1 where one does not apply: that is not
     counted. (Radford et al. 2021, §3.1)
     """
     check_pictures(pictures, "pictures")

@@ -1,4 +1,4 @@
-"""How the Plushies' second edition is drawn: shapes, windows, fur, and that everything a caption names can be seen."""
+"""How the Plushies are drawn: shapes, windows, fur, and that everything a caption names can be seen."""
 
 import pytest
 import torch
@@ -69,10 +69,21 @@ def test_what_is_left_out_of_a_window_would_not_have_been_painted(size, monkeypa
 def test_equal_seeds_give_equal_bytes_in_any_batch_and_order(size):
     a, seeds = sample_attributes(40)
     together = render(a, seeds, size)
+    assert together.shape == (40, 3, size, size)
     for i in (0, 7, 39):
         assert torch.equal(render(a[i : i + 1], seeds[i : i + 1], size)[0], together[i])
     order = torch.randperm(40, generator=torch.Generator().manual_seed(0))
     assert torch.equal(render(a[order], seeds[order], size), together[order])
+
+
+def test_pictures_keep_their_bytes():
+    """Checkpoints were trained on these very pictures."""
+    a, seeds = sample_attributes(4, "test")
+    assert seeds.tolist() == [1736833618, 4146463987, 3568491650, 1443236557]
+    sums = {size: render(a, seeds, size).long().sum((1, 2, 3)).tolist() for size in (64, 128)}
+    # Other processors round a few bytes otherwise.
+    assert sums[64] == pytest.approx([1032518, 2157039, 1848004, 2054016], abs=200)
+    assert sums[128] == pytest.approx([4139753, 8630797, 7398832, 8236710], abs=800)
 
 
 @pytest.mark.parametrize(("size", "small"), [(256, 64), (128, 64), (64, 32), (256, 128)])
@@ -84,6 +95,7 @@ def test_a_larger_picture_brought_down_is_the_smaller_one(size, small):
 
 def test_fur_seeds_change_the_fur_and_nothing_else():
     a, seeds = sample_attributes(6)
+    assert torch.equal(render(a, seeds, fur_seeds=seeds), render(a, seeds))
     furs = torch.stack([to_float(render(a, seeds, 128, fur_seeds=seeds + k)) for k in range(1, 25)])
     spread = furs.std(0).mean(1)
     assert float(spread[:, :8, :8].max()) == 0
@@ -171,6 +183,16 @@ def test_patterns_stand_out_and_plain_walls_are_plain():
     assert float(step[~plain].min()) > 0.10
 
 
+@pytest.mark.parametrize("name", [n for n in NAMES if n != "accessory_colour"])
+def test_each_attribute_changes_the_picture(name):
+    rows = every(**{name: list(range(len(ATTRIBUTES[name])))})
+    rows[:, 3] = torch.where(rows[:, 2] > 0, 0, -1)
+    pictures = to_float(render(rows, torch.full((len(rows),), 5)))
+    for i, x in enumerate(pictures):
+        for y in pictures[:i]:
+            assert (x - y).abs().mean() > 0.005
+
+
 def test_what_captions_leave_open_varies():
     row = every().expand(64, -1)
     pictures = to_float(render(row, torch.arange(64), 64))
@@ -182,3 +204,33 @@ def test_chunks_do_not_show(monkeypatch):
     drawn = render(a, seeds)
     monkeypatch.setattr(drawing, "CHUNK", 1)
     assert torch.equal(render(a, seeds), drawn)
+
+
+def test_the_bytes_do_not_depend_on_the_number_of_threads():
+    a, seeds = sample_attributes(80)
+    before = torch.get_num_threads()
+    try:
+        drawn = []
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            drawn.append(render(a, seeds))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(*drawn)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: render(every(), torch.tensor([1]), 65), "size: got 65"),
+        (lambda: render(torch.zeros(2, 5), torch.tensor([1, 2])), r"expected a tensor of shape \(N, 6\)"),
+        (lambda: render(every() + 9, torch.tensor([1])), "species is 9"),
+        (lambda: render(torch.zeros(1, 6).long(), torch.tensor([1])), "accessory_colour must be -1"),
+        (lambda: render(every(), torch.tensor([1, 2])), r"seeds: got shape \(2,\)"),
+        (lambda: render(every(), torch.tensor([1]), fur_seeds=torch.tensor([1, 2])), r"fur_seeds: got shape \(2,\)"),
+    ],
+)
+def test_bad_input_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

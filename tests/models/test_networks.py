@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from course_utils.models.autoencoder import VAE, DiagonalGaussian, ToPicture
-from course_utils.models.classifier import Judge, JudgeConfig, attribute_loss
+from course_utils.models.autoencoder import VAE
+from course_utils.models.classifier import AttributeViT, Judge, JudgeConfig, attribute_loss
 from course_utils.models.clip import CLIP, MAX_LOGIT_SCALE
 from course_utils.models.denoiser import Denoiser, DenoiserConfig
 from course_utils.models.discriminator import PatchDiscriminator
@@ -30,66 +30,10 @@ def tokenizer():
     return Tokenizer.train(["a brown bear with a red hat", "a cat on a mint background"] * 3, 300, 16)
 
 
-def test_posterior_is_a_normal_distribution():
-    g = torch.Generator().manual_seed(0)
-    posterior = DiagonalGaussian(torch.randn(2, 8, 8, 8, generator=g))
-    reference = torch.distributions.Normal(posterior.mean, posterior.std)
-    prior = torch.distributions.Normal(0.0, 1.0)
-    exact = torch.distributions.kl_divergence(reference, prior).flatten(1).sum(1)
-    torch.testing.assert_close(posterior.kl(), exact, rtol=1e-5, atol=1e-4)
-    draws = torch.stack([posterior.sample(g) for _ in range(400)])
-    assert (draws.mean(0) - posterior.mean).abs().mean() < 0.1
-    assert torch.equal(posterior.mode(), posterior.mean)
-
-
-def test_the_sample_carries_gradients_to_mean_and_variance():
-    parameters = torch.zeros(1, 2, 1, 1, requires_grad=True)
-    DiagonalGaussian(parameters).sample(torch.Generator().manual_seed(1)).sum().backward()
-    eps = torch.randn(1, 1, 1, 1, generator=torch.Generator().manual_seed(1))
-    torch.testing.assert_close(parameters.grad.flatten(), torch.stack([torch.tensor(1.0), 0.5 * eps.squeeze()]))
-
-
-def test_vae_shapes_and_compression(pictures):
-    vae = VAE()
-    posterior = vae.encode(pictures)
-    assert posterior.mean.shape == (3, 4, 8, 8)
-    assert pictures[0].numel() / posterior.mean[0].numel() == 48
-    assert vae.decode(posterior.mode()).shape == pictures.shape
-    vae.latent_mean.fill_(0.3)
-    vae.latent_std.fill_(2.0)
-    z = vae.to_latent(pictures)
-    torch.testing.assert_close(vae.denormalise(z), posterior.mode())
-    assert vae.to_picture(z).abs().max() <= 1
-
-
-def test_measured_latents_have_unit_scale(pictures):
-    vae = VAE()
-    vae.measure_latents(pictures)
-    z = vae.to_latent(pictures)
-    torch.testing.assert_close(z.mean((0, 2, 3)), torch.zeros(4), atol=1e-5, rtol=0)
-    torch.testing.assert_close(z.std((0, 2, 3)), torch.ones(4), atol=1e-4, rtol=0)
-
-
-def test_the_last_step_is_a_pixel_shuffle_until_it_has_learnt_detail():
-    torch.manual_seed(0)
-    last, h = ToPicture(8), torch.randn(2, 8, 32, 32)
-    torch.testing.assert_close(last(h), nn.PixelShuffle(2)(last.coarse(h)))
-    nn.init.normal_(last.mix.weight)
-    detail = last(h) - nn.PixelShuffle(2)(last.coarse(h))
-    # Even features that are the same everywhere can draw texture: the pattern brings it.
-    flat = last(torch.ones(1, 8, 32, 32))[0, :, 8:-8, 8:-8]
-    assert detail.abs().mean() > 0.1
-    assert flat.std() > 0.1
-    again = ToPicture(8)
-    again.load_state_dict(last.state_dict())
-    assert torch.equal(again(h), last(h)), "the pattern of noise is part of the class, the same for all"
-
-
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
         (torch.zeros(2, 1, 64, 64), r"expected pictures of shape \(B, 3, H, W\), got \(2, 1, 64, 64\)"),
-        (torch.zeros(2, 3, 32, 32), "expected 64×64 pixels, got 32×32"),
         (torch.full((1, 3, 64, 64), 200.0), r"expected values in \[-1, 1\], got 200"),
         (torch.full((1, 3, 64, 64), float("nan")), r"expected values in \[-1, 1\]"),
         (torch.zeros(1, 3, 64, 64, dtype=torch.uint8), "expected floats"),
@@ -101,9 +45,25 @@ def test_every_encoder_names_a_bad_picture(bad, message, tokenizer):
             see(bad)
 
 
-def test_vae_names_a_bad_latent():
-    with pytest.raises(ValueError, match=r"z: expected latents of shape \(B, 4, 8, 8\), got \(1, 3, 8, 8\)"):
-        VAE().decode(torch.zeros(1, 3, 8, 8))
+def networks_that_look_at_64_pixels(tokenizer):
+    torch.manual_seed(0)
+    vit = AttributeViT(PatchStem(16, 8), 64, width=16, depth=1, heads=2)
+    return {
+        "judge": Judge(JudgeConfig(8)).eval().features,
+        "vit": lambda x: vit(x)["fur"],
+        "clip": CLIP(tokenizer).eval().encode_image,
+    }
+
+
+@pytest.mark.parametrize("name", ["judge", "vit", "clip"])
+def test_larger_pictures_are_seen_averaged_down(name, tokenizer):
+    see, large = networks_that_look_at_64_pixels(tokenizer)[name], torch.rand(2, 3, 128, 128) * 2 - 1
+    small = nn.functional.avg_pool2d(large, 2)
+    assert torch.equal(see(large), see(small))
+    with pytest.raises(ValueError, match="x: expected 64×64 pixels or a whole multiple, got 32×32"):
+        see(torch.zeros(2, 3, 32, 32))
+    with pytest.raises(ValueError, match="x: expected 64×64 pixels or a whole multiple, got 96×96"):
+        see(torch.zeros(2, 3, 96, 96))
 
 
 def test_fresh_blocks_are_the_identity():

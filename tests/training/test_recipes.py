@@ -1,16 +1,17 @@
-"""The parts that autoencoder recipes are made of."""
+"""The parts that the recipes of autoencoders and of the backbone are made of."""
+
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from course_utils import losses
-from course_utils.datasets.attributes import NAMES
 from course_utils.datasets.plushies import Plushies
-from course_utils.images import to_float
+from course_utils.images import looked_at
 from course_utils.models.autoencoder import VAE, VAEConfig
-from course_utils.models.vector_autoencoder import VAESweep
-from course_utils.training.batches import draw, draw_look_alikes, held_out, look_alikes
+from course_utils.training.batches import draw, draw_crops
 from course_utils.training.loop import fit
+from course_utils.training.recipes.backbone import backbone
 from course_utils.training.recipes.decoders import decoder_parts
 from course_utils.training.recipes.vae import vae_part
 
@@ -19,7 +20,7 @@ TINY = VAEConfig(widths=(16, 16, 16))
 
 @pytest.fixture(scope="module")
 def data():
-    return Plushies(64).in_memory()
+    return Plushies(32, size=64).in_memory()
 
 
 def tiny_vae():
@@ -52,14 +53,38 @@ def test_kl_weight_zero_is_a_plain_autoencoder(data):
     torch.testing.assert_close(value, expected)
 
 
-def test_sweep_gives_members_by_weight_and_says_which_it_has():
-    sweep = VAESweep((0.0, 0.5), TINY)
-    assert sweep[0.5] is sweep.members[1]
-    again = VAESweep.from_config(sweep.config_dict())
-    again.load_state_dict(sweep.state_dict())
-    assert again.weights == (0.0, 0.5)
-    with pytest.raises(KeyError, match="got 0.3; the sweep holds 0, 0.5"):
-        sweep[0.3]
+def test_vae_part_takes_its_batches_from_whoever_draws_them():
+    large, model = Plushies(8).in_memory(), tiny_vae()
+    value, _ = vae_part(model, large, 8, kl_weight=0.0, drawn=draw_crops).loss(torch.Generator().manual_seed(1))
+    x, _ = draw_crops(large, 8, torch.Generator().manual_seed(1))
+    expected = losses.reconstruction(x, model.decode(model.encode(x).mode())).mean() / (3 * 64 * 64)
+    torch.testing.assert_close(value, expected)
+
+
+def test_the_backbone_is_asked_for_attributes_of_whole_pictures_only(monkeypatch):
+    """A crop need not show the ears or the hat."""
+    seen, own = [], backbone.__globals__
+
+    def drawn(*given, **how):
+        seen.append(draw_crops(*given, **how))
+        return seen[-1]
+
+    def asked(logits, attributes):
+        seen.append((logits, attributes))
+        return attribute_loss(logits, attributes)
+
+    attribute_loss, parts = own["attribute_loss"], []
+    monkeypatch.setitem(own, "draw_crops", drawn)
+    monkeypatch.setitem(own, "attribute_loss", asked)
+    backbone(SimpleNamespace(pictures=12, batch=6, held_out=4, fit=lambda part, seed: parts.append(part)))
+    parts[0].loss(torch.Generator().manual_seed(2))[0].backward()
+
+    (x, index), (logits, rows) = seen
+    data = Plushies(12).in_memory()
+    assert torch.equal(x[:3], looked_at(data.pictures[index[:3]].float() / 127.5 - 1, 64))
+    assert torch.equal(rows, data.attributes[index[:3]])
+    assert "degradation" not in logits
+    assert all(len(answers) == 3 for answers in logits.values())
 
 
 @pytest.mark.parametrize(
@@ -75,11 +100,10 @@ def test_decoder_parts_hold_what_is_weighted(data, perceptual, adversarial, part
     model = tiny_vae()
     found = decoder_parts(model, data, 4, perceptual=perceptual, adversarial=adversarial, delay=1)
     assert len(found) == parts
-    encoder, decoder, coarse = map(weights, (model.encoder, model.decoder, model.decoder[-1].coarse))
+    encoder, decoder = map(weights, (model.encoder, model.decoder))
     history = fit(found, steps=2, log_every=1)
     assert logged <= set(history.values)
     assert torch.equal(weights(model.encoder), encoder)
-    assert torch.equal(weights(model.decoder[-1].coarse), coarse)
     assert not torch.equal(weights(model.decoder), decoder)
 
 
@@ -127,22 +151,3 @@ def test_the_two_parts_of_a_gan_need_no_order(data, order):
     assert values == again
     critic.loss(torch.Generator())[0].backward()
     assert all(p.grad is None for p in decoder.module.parameters())
-
-
-def test_look_alikes_agree_in_the_columns_and_fill_the_batch():
-    attributes = held_out(400).attributes
-    groups = look_alikes(attributes, 4, ("fur", "background"))
-    columns = [NAMES.index("fur"), NAMES.index("background")]
-    assert groups
-    assert all(len(attributes[g][:, columns].unique(dim=0)) == 1 and len(g) >= 4 for g in groups)
-    index = draw_look_alikes(groups, 32, 4, torch.Generator().manual_seed(0))
-    for part in index.split(4):
-        assert len(part.unique()) == 4
-        assert len(attributes[part][:, columns].unique(dim=0)) == 1
-
-
-def test_draw_repeats_with_its_seed(data):
-    (x, i), (y, j) = (draw(data, 8, torch.Generator().manual_seed(5)) for _ in range(2))
-    assert torch.equal(i, j)
-    torch.testing.assert_close(x, to_float(data.pictures[i]))
-    assert torch.equal(x, y)

@@ -1,6 +1,7 @@
 """The loop and the recipes."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,11 +10,18 @@ from torch import nn
 from course_utils import checkpoints, runtime
 from course_utils.datasets.drawing import render
 from course_utils.datasets.plushies import Plushies
+from course_utils.models.autoencoder import VAE, VAEConfig
 from course_utils.models.denoiser import Denoiser, DenoiserConfig
 from course_utils.training import __main__ as command
 from course_utils.training.loop import Averaged, Part, ema_decay, fit, learning_rate
-from course_utils.training.recipes import BUDGETS, RECIPES
-from course_utils.training.recipes.denoiser import denoiser_loss, diffusion_loss, text_and_picture_conditions
+from course_utils.training.recipes import BUDGETS, BUILDS_ON, RECIPES
+from course_utils.training.recipes.denoiser import (
+    SIZE,
+    denoiser_loss,
+    diffusion_loss,
+    latents_and_conditions,
+    text_and_picture_conditions,
+)
 
 SMALL = DenoiserConfig(width=32, depth=1, heads=2, condition=16)
 
@@ -161,18 +169,19 @@ def test_a_model_that_says_0_pays_the_closed_form(loss_of):
     assert float(value) == pytest.approx(2.0 if loss_of is denoiser_loss else 1.0, rel=0.02)
 
 
-def test_conditions_of_texts_and_pictures_belong_to_their_latent(monkeypatch):
+@pytest.mark.parametrize("size", [64, 128])
+def test_conditions_of_texts_and_pictures_belong_to_their_latent(monkeypatch, size):
     vae, clip, drawn = checkpoints.load("vae"), checkpoints.load("clip"), []
 
-    def counted(attributes, seeds):
-        drawn.append(len(seeds))
-        return render(attributes, seeds)
+    def counted(attributes, seeds, size):
+        drawn.append((len(seeds), size))
+        return render(attributes, seeds, size)
 
     monkeypatch.setitem(text_and_picture_conditions.__globals__, "render", counted)
-    latents, conditions = text_and_picture_conditions(6, vae, clip, seed=3)
-    assert drawn == [6], "each picture is drawn once"
-    source = Plushies(6, seed=3)
-    assert latents.shape == (6, 4, 8, 8)
+    latents, conditions = text_and_picture_conditions(6, vae, clip, seed=3, size=size)
+    assert drawn == [(6, size)], "each picture is drawn once"
+    source = Plushies(6, size=size, seed=3)
+    assert latents.shape == (6, 4, size // 8, size // 8)
     assert conditions.shape == (6, 6, 128)
     x = torch.stack([source[i]["picture"] for i in range(6)])
     with torch.no_grad():
@@ -182,11 +191,33 @@ def test_conditions_of_texts_and_pictures_belong_to_their_latent(monkeypatch):
             conditions[:, 1], clip.encode_text([source.caption(i, 1) for i in range(6)]), atol=1e-4, rtol=0
         )
     assert torch.equal(conditions[:, 4], conditions[:, 5])
+    alone, texts = latents_and_conditions(6, vae, clip, seed=3, size=size)
+    assert torch.equal(alone, latents)
+    assert torch.equal(texts, conditions[:, :4])
 
 
 def test_budgets_cover_every_recipe_and_profile():
     assert set(BUDGETS) == set(RECIPES) == set(checkpoints.MODELS)
     assert all(set(b) == set(runtime.PROFILES) for b in BUDGETS.values())
+    order = list(RECIPES)
+    for name, needed in BUILDS_ON.items():
+        assert all(order.index(other) < order.index(name) for other in needed), name
+
+
+def test_the_short_denoiser_is_the_fair_rival_of_diffusion():
+    """The denoiser but for its number of steps, which is that of `diffusion`."""
+    assert BUDGETS["short_denoiser"] == BUDGETS["diffusion"]
+    assert BUILDS_ON["short_denoiser"] == BUILDS_ON["denoiser"] == BUILDS_ON["diffusion"]
+    assert checkpoints.MODELS["short_denoiser"] is checkpoints.MODELS["denoiser"] is Denoiser
+    for profile in ("cpu", "gpu"):
+        short, long = BUDGETS["short_denoiser"][profile], BUDGETS["denoiser"][profile]
+        assert 0.3 < short.steps / long.steps < 0.4, profile
+        assert short == replace(long, steps=short.steps)
+
+
+def test_denoisers_that_ship_see_latents_of_128_pixels_as_16_tokens():
+    assert (SIZE.channels, SIZE.side, SIZE.side) == VAE(VAEConfig((16, 16, 16))).latent_shape(128)
+    assert (SIZE.side // SIZE.patch) ** 2 == 16
 
 
 @pytest.mark.parametrize("name", list(RECIPES))

@@ -61,7 +61,7 @@ _DECODER = {
 _DENOISER = {
     "ci": Budget(256, 4, 32, 64),
     "cpu": Budget(32_000, 2_800, 256, 1024),
-    "gpu": Budget(100_000, 60_000, 512, 1024),
+    "gpu": Budget(100_000, 20_000, 512, 1024),
 }
 BUDGETS: dict[str, dict[str, Budget]] = {
     "judge": {
@@ -92,7 +92,7 @@ BUDGETS: dict[str, dict[str, Budget]] = {
         "cpu": Budget(32_000, 3_000, 192, 512),
         "gpu": Budget(60_000, 8_000, 512, 512),
     },
-    "denoiser": _DENOISER | {"cpu": Budget(32_000, 8_000, 256, 1024)},
+    "denoiser": _DENOISER | {"cpu": Budget(32_000, 8_000, 256, 1024), "gpu": Budget(100_000, 60_000, 512, 1024)},
     "short_denoiser": _DENOISER,
     "diffusion": _DENOISER,
     "weak_denoiser": {

@@ -226,7 +226,7 @@ MAKERS = {
     CFGExplorer: lambda: CFGExplorer(SimpleNamespace()),
     Generator: make_generator,
     Interpolation: lambda: Interpolation(VAE(VAEConfig(widths=(16, 16, 16))).eval(), pictures(2)),
-    KLSlider: lambda: KLSlider(VAESweep((0.0, 1.0), VectorVAEConfig((16, 16, 16, 16))), pictures(2)),
+    KLSlider: lambda: KLSlider(VAESweep((0.0, 1.0), VectorVAEConfig((16, 16, 16, 16), 8)), pictures(2)),
     PlushiePicker: PlushiePicker,
     Prediction: lambda: Prediction("Which is larger?", ["this one", "that one"]),
     RetrievalExplorer: lambda: RetrievalExplorer(clip(), pictures(2), ["a bear", "a cat"]),
