@@ -20,7 +20,6 @@ from course_utils.training.batches import draw_crops, held_out, place
 from course_utils.training.budget import Budget
 from course_utils.training.loop import Part
 
-
 COLOUR = 2.0
 """How much more a wrong colour counts. Fur is lighter or darker than its ground and never of another colour, so that there
 is nothing to invent here; without this the first thing that LPIPS and a critic teach is confetti along every edge."""
@@ -39,7 +38,8 @@ def decoder_parts(
     The encoder is not touched. λ is the adaptive weight, so `adversarial` is the share of the pull that the
     discriminator gets at the last layer. It is measured from gradients that say nothing before the
     discriminator does, so the discriminator learns alone for the first `delay` steps. This order is the course's own:
-    in VQGAN and in Stable Diffusion's code it is the autoencoder that trains alone during the warm-up.
+    in VQGAN and in Stable Diffusion's code it is the autoencoder that trains alone during the warm-up. LPIPS is
+    left out of λ: it pulls harder than L1, and a critic that pulled as hard as both would dissolve eyes into speckle.
     With `adversarial` 0 there is no discriminator, with `perceptual` 0 no LPIPS.
     """
     decoder = model.decoder.requires_grad_(True)
@@ -64,13 +64,14 @@ def decoder_parts(
         x, z = latents(g)
         x_hat = decoder(z)
         l1 = (x - x_hat).abs().mean()
-        value, logs = l1 + COLOUR * (chroma(x) - chroma(x_hat)).abs().mean(), {"l1": l1.detach()}
+        plain = l1 + COLOUR * (chroma(x) - chroma(x_hat)).abs().mean()
+        value, logs = plain, {"l1": l1.detach()}
         if distance:
             features = distance(x, x_hat).mean()
             value, logs["lpips"] = value + perceptual * features, features.detach()
         if critic:
             gan = losses.hinge_generator(critic(x_hat))
-            weight = losses.adaptive_weight(value, gan, decoder.last_layer)
+            weight = losses.adaptive_weight(plain, gan, decoder.last_layer)
             value, logs["weight"] = value + adversarial * weight * gan, weight
         return value, logs
 
@@ -98,12 +99,12 @@ def _decoder(budget: Budget, seed: int, perceptual: float, adversarial: float) -
 
 def sharp_decoder(budget: Budget, seed: int = 0) -> tuple[nn.Module, dict]:
     """The VAE's decoder, taught to draw fur: L1 + LPIPS + a patch discriminator."""
-    return _decoder(budget, seed, perceptual=0.05, adversarial=0.5)
+    return _decoder(budget, seed, perceptual=0.02, adversarial=0.5)
 
 
 def lpips_decoder(budget: Budget, seed: int = 0) -> tuple[nn.Module, dict]:
     """The sharp decoder without the discriminator, for notebook 03."""
-    return _decoder(budget, seed, perceptual=0.05, adversarial=0.0)
+    return _decoder(budget, seed, perceptual=0.02, adversarial=0.0)
 
 
 def gan_decoder(budget: Budget, seed: int = 0) -> tuple[nn.Module, dict]:
