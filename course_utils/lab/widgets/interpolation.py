@@ -42,5 +42,5 @@ class Interpolation(LiveWidget):
         self.say(bold=result.request.label)
 
     def static(self) -> Image:
-        """The same thing as a picture that a notebook keeps: both ways in seven steps."""
+        """The same thing as a picture that a notebook keeps: both ways in five steps."""
         return Image(plots.to_jpeg(self.core.overview(self.a.value, self.b.value)))

@@ -12,7 +12,7 @@ from course_utils.images import check_pictures
 from course_utils.lab import plots
 from course_utils.lab.widgets.latest import ShouldStop
 
-STEPS = 7
+STEPS = 5
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class InterpolationCore:
         return InterpolationResult(request, pixels, latents, encoded)
 
     def overview(self, a: int = 0, b: int = 1):
-        """Both ways in seven steps, a row each, as a tiled picture."""
+        """Both ways in five steps, a row each, as a tiled picture."""
         ts = torch.linspace(0, 1, STEPS)
         pixels, latents = self.between(a, b, ts)
         columns = [f"t = {t:.2f}" for t in ts.tolist()]
