@@ -187,7 +187,7 @@ def _by_logits(s: Tensor, logit_scale: Tensor, tokens: Tensor, fill: float, diag
     same = (tokens[:, None] == tokens[None]).all(2)
     hidden = same if diagonal else same & ~torch.eye(len(s), dtype=torch.bool)
     rows = [m.masked_fill(hidden, fill) for m in _both(s, logit_scale)]
-    return sum(F.cross_entropy(m, torch.arange(len(s))) for m in rows) / 2
+    return torch.stack([F.cross_entropy(m, torch.arange(len(s))) for m in rows]).mean()
 
 
 @exercise(
