@@ -28,6 +28,6 @@ def test_dragging_the_step_walks_through_the_trajectory(notebook):
     wait_for_text(notebook, STATUS, "step 1 of 40")
 
     # The label is a list: another one makes another trajectory.
-    explorer.locator("select").first.select_option(label="fur: pink")
-    wait_for_text(notebook, STATUS, "pink · w = 8")
+    explorer.locator("select").first.select_option(label="species: elephant")
+    wait_for_text(notebook, STATUS, "elephant · w = 8")
     assert image_bytes(picture) != start
