@@ -16,7 +16,7 @@ from course_utils.evaluation.metrics import psnr
 from course_utils.images import check_pictures
 from course_utils.lab import plots
 from course_utils.lab.widgets.latest import ShouldStop
-from course_utils.models.vector_autoencoder import VAESweep
+from course_utils.models.vector_autoencoder import VAESweep, VectorVAE
 
 COLUMNS = 7
 SCALE = 2  # the sweep's pictures have 64 pixels a side
@@ -66,7 +66,7 @@ class KLSliderCore:
     """
 
     def __init__(self, sweep: VAESweep, pictures: Tensor):
-        if len(check_pictures(pictures, "pictures", sweep.members[0].side)) < 2:
+        if len(check_pictures(pictures, "pictures", VectorVAE.side)) < 2:
             raise ValueError(f"pictures: expected two or more, got {len(pictures)}")
         self.sweep, self.pictures = sweep, pictures.cpu()
         self._measured: dict[float, tuple[float, int, int]] = {}
