@@ -102,7 +102,7 @@ BUDGETS: dict[str, dict[str, Budget]] = {
     },
     "realness": {
         "ci": Budget(36, 4, 16, 18),
-        "cpu": Budget(4_500, 1_000, 64, 900),
+        "cpu": Budget(2_700, 700, 64, 900),
         "gpu": Budget(45_000, 8_000, 256, 1_800),
     },
 }
