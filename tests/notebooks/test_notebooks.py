@@ -59,7 +59,7 @@ def test_saved_form(path):
     assert not [o for o in outputs if o["output_type"] == "error" or o.get("name") == "stderr"]
     assert "widgets" not in json.loads(path.read_text(encoding="utf-8"))["metadata"]
     assert not any("widget-view" in k for o in outputs for k in o.get("data", {}))
-    assert path.stat().st_size < 1.5e6
+    assert path.stat().st_size < 2e6
     assert max(len(re.findall(r"(?m)^(?!from |import )\s*\S", source(c))) for c in code) <= 25
     text = json.dumps(
         [{k: v for k, v in o.items() if k != "data"} | {"t": o.get("data", {}).get("text/plain")} for o in outputs]
