@@ -77,7 +77,7 @@ def test_pictures_are_encoded_without_loss_and_without_a_name(test):
 
 def test_still(test):
     wide, small = test.still(4), test.still(2)
-    assert wide.width == small.width > 8 * 3 * 4
+    assert wide.width == small.width > 8 * 2 * 4
     assert wide.height > small.height
 
 
