@@ -30,5 +30,5 @@ def test_words_a_picture_a_mixture_and_another_method(notebook):
     wait_for_text(notebook, LABEL, "APG, w = ")
     seen.append(image_bytes(picture))
     assert len(set(seen)) == 4, "each of the changes makes other pictures"
-    assert "of what was asked for is there" in generator.locator(".generator-status").first.text_content()
+    wait_for_text(notebook, ".generator .generator-status", "of what was asked for is there")
     screenshot(notebook, "08_after")
