@@ -21,7 +21,6 @@ from functools import partial
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -38,7 +37,7 @@ from course_utils.evaluation.intervals import share_interval
 from course_utils.evaluation.judge import accuracy, adherence
 from course_utils.evaluation.kernel import StandardFeatures, kernel_distance
 from course_utils.evaluation.metrics import psnr
-from course_utils.images import to_float, to_uint8
+from course_utils.images import looked_at, to_float, to_uint8
 from course_utils.models.autoencoder import Autoencoder, down, up
 from course_utils.models.classifier import Judge
 from course_utils.models.denoiser import Denoiser, DenoiserConfig
@@ -112,34 +111,19 @@ def path(name: str) -> Path:
     return folder / name
 
 
-def write(file: Path, tensors: dict[str, Tensor]) -> None:
-    """A file that is there as a whole or not at all."""
-    partial = file.with_suffix(".partial")
-    save_file({k: v.detach().contiguous() for k, v in tensors.items()}, partial)
-    partial.replace(file)
-
-
 def keep(name: str, tensors: dict[str, Tensor]) -> None:
-    write(path(f"{name}.safetensors"), tensors)
+    """Write a file that is there as a whole or not at all."""
+    save_file({k: v.detach().contiguous() for k, v in tensors.items()}, path(f"{name}.partial"))
+    path(f"{name}.partial").replace(path(f"{name}.safetensors"))
 
 
 def kept(name: str) -> Tensor:
     return load_file(path(f"{name}.safetensors"))["x"]
 
 
-def with_weights(model: nn.Module, file: Path) -> nn.Module:
-    """The model with the weights of a file, ready for use."""
-    model.load_state_dict(load_file(file))
-    return place(model).eval().requires_grad_(False)
-
-
 def kept_model(name: str, model: nn.Module) -> nn.Module:
-    return with_weights(model, path(f"{name}.safetensors"))
-
-
-def small(x: Tensor) -> Tensor:
-    """What the judge looks at: pictures brought to 64 px by area averaging."""
-    return F.avg_pool2d(x, SIDE // Judge.side)
+    model.load_state_dict(load_file(path(f"{name}.safetensors")))
+    return place(model).eval().requires_grad_(False)
 
 
 def seconds_per_step(fresh: Callable[[], Part], steps: int = 20) -> float:
@@ -175,7 +159,7 @@ def pictures_stage(split: str) -> None:
 def judge_stage() -> None:
     """As the course's recipe: sharp, blurred or noisy pictures, held-out combinations among them."""
     pools = ("train", "heldout")
-    x = torch.cat([to_uint8(in_chunks(lambda x: small(to_float(x)), kept(split))) for split in pools])
+    x = torch.cat([to_uint8(in_chunks(lambda x: looked_at(to_float(x), Judge.side), kept(split))) for split in pools])
     data = PlushieTensors(x, torch.cat([Plushies(PICTURES[split], split).attributes for split in pools]), [])
 
     def fresh() -> Part:
@@ -232,14 +216,10 @@ def arm_stage(name: str) -> None:
     keep(name, train(name, arm_part(ARMS[name]), json.loads(path(f"{name}.steps.json").read_text())).state_dict())
 
 
-def sheet_of(file: Path, pictures: Tensor, columns: int = 8) -> None:
+def sheet(name: str, pictures: Tensor, columns: int = 8) -> None:
     """Pictures (N, 3, H, W) in rows, as a PNG."""
     rows = to_uint8(pictures).unflatten(0, (-1, columns)).permute(0, 3, 1, 4, 2)
-    Image.fromarray(rows.reshape(-1, columns * SIDE, 3).numpy()).save(file)
-
-
-def sheet(name: str, pictures: Tensor) -> None:
-    sheet_of(path(f"{name}.png"), pictures)
+    Image.fromarray(rows.reshape(-1, columns * SIDE, 3).numpy()).save(path(f"{name}.png"))
 
 
 class Measure:
@@ -251,12 +231,12 @@ class Measure:
         self.captions = [source.caption(i) for i in range(CAPTIONS)]
         self.judge, self.clip = kept_model("judge", Judge()), load("clip")
         real = to_float(kept("val"))
-        self.features = StandardFeatures(lambda part: self.judge.features(small(part)), real)
+        self.features = StandardFeatures(self.judge.features, real)
         self.reference = self.features(real)
 
     def follows(self, x: Tensor) -> dict:
         """How well a picture of each caption follows it, and how far all of them are from real pictures."""
-        found = adherence(self.judge, small(x), torch.stack([named(text) for text in self.captions]))
+        found = adherence(self.judge, x, torch.stack([named(text) for text in self.captions]))
         right, distance = found.mean_all_right, kernel_distance(self.features(x), self.reference)
         numbers = {"all_right": right, "interval": share_interval(right, CAPTIONS), "kernel_distance": distance}
         print("  " + json.dumps(numbers), flush=True)
@@ -267,7 +247,7 @@ class Measure:
         sheet("real", self.x[:SHEET])
         others = self.features(self.x).split(CAPTIONS)
         return {
-            "judge": accuracy(self.judge, small(self.x), self.attributes),
+            "judge": accuracy(self.judge, self.x, self.attributes),
             **self.follows(self.x[:CAPTIONS]),
             "kernel_distance": [kernel_distance(part, self.reference) for part in others],
         }
@@ -280,7 +260,7 @@ class Measure:
         return {
             "steps": json.loads(path(f"vae{f}.steps.json").read_text()),
             "psnr": float(psnr(self.x, x_hat).mean()),
-            "judge": accuracy(self.judge, small(x_hat), self.attributes),
+            "judge": accuracy(self.judge, x_hat, self.attributes),
             **self.follows(x_hat[:CAPTIONS]),
         }
 
@@ -306,17 +286,10 @@ def measure_stage() -> None:
     tasks: dict[str, Callable[[], dict]] = {"real": measure.real}
     tasks |= {f"vae{f}": partial(measure.reconstruction, f) for f in CHANNELS}
     tasks |= {name: partial(measure.arm, name) for name in ARMS}
-    note(
-        runtime.data_dir() / "results" / "grid.json",
-        {name: task for name, task in tasks.items() if name == "real" or path(f"{name}.safetensors").exists()},
-    )
-
-
-def note(file: Path, tasks: dict[str, Callable[[], dict]]) -> None:
-    """Write the numbers of each task to a file, to four digits, as soon as they are known; skip those that it holds."""
+    file = runtime.data_dir() / "results" / "grid.json"
     results = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     for name, task in tasks.items():
-        if name not in results:
+        if name not in results and (name == "real" or path(f"{name}.safetensors").exists()):
             print(name, flush=True)
             results[name] = json.loads(json.dumps(task()), parse_float=lambda digits: float(f"{float(digits):.4g}"))
             file.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
@@ -336,29 +309,19 @@ STAGES: dict[str, Callable[[], None]] = {
 }
 
 
-def is_done(name: str) -> bool:
-    return path(f"{name}.safetensors").exists() or path(f"{name}.json").exists()
-
-
-def run(
-    stages: dict[str, Callable[[], None]],
-    is_done: Callable[[str], bool],
-    about: str | None,
-    arguments: list[str] | None,
-) -> int:
-    """Run the stages that the command line names, all of them if it names none, but not those that are done."""
+def main(arguments: list[str] | None = None) -> int:
     raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=about, formatter_class=raw)
-    parser.add_argument("stages", nargs="*", default=list(stages), metavar="STAGE", help=", ".join(stages))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    parser.add_argument("stages", nargs="*", default=list(STAGES), metavar="STAGE", help=", ".join(STAGES))
     asked = parser.parse_args(arguments)
-    if unknown := [name for name in asked.stages if name not in stages]:
-        parser.error(f"stage: got {unknown[0]!r}; expected one of {', '.join(stages)}")
+    if unknown := [name for name in asked.stages if name not in STAGES]:
+        parser.error(f"stage: got {unknown[0]!r}; expected one of {', '.join(STAGES)}")
     print(f"{runtime.setup()} · {torch.get_num_threads()} threads", flush=True)
     for name in asked.stages:
-        if not is_done(name):
-            stages[name]()
+        if not path(f"{name}.safetensors").exists() and not path(f"{name}.json").exists():
+            STAGES[name]()
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(run(STAGES, is_done, __doc__, sys.argv[1:]))
+    sys.exit(main())

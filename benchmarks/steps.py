@@ -29,7 +29,8 @@ def main(arguments: list[str] | None = None) -> None:
     asked = parser.parse_args(arguments)
     print(runtime.setup(), flush=True)
     pipeline, judge = on_all_cores(load_pipeline()), load("judge")
-    captions = Plushies(asked.captions, "test").in_memory().captions
+    source = Plushies(asked.captions, "test")
+    captions = [source.caption(i) for i in range(len(source))]
     wanted = torch.stack([named(caption) for caption in captions])
     for w in SCALES:
         row = []

@@ -44,13 +44,13 @@ class VectorVAE(Autoencoder):
 
     def encode(self, x: Tensor) -> DiagonalGaussian:
         """Pictures (B, 3, 64, 64) in [-1, 1] → the posterior over raw latents (B, D, 1, 1)."""
-        return super().encode(check_input(x, "x", self.side))
+        return DiagonalGaussian(self.encoder(check_input(x, "x", self.side)))
 
     def decode(self, z: Tensor) -> Tensor:
         """Raw latents (B, D, 1, 1) → pictures (B, 3, 64, 64), not clipped."""
         if z.shape[1:] != (self.config.latent, 1, 1):
             raise ValueError(f"z: expected latents of shape (B, {self.config.latent}, 1, 1), got {tuple(z.shape)}")
-        return super().decode(z)
+        return self.decoder(z)
 
 
 class VAESweep(nn.Module):

@@ -34,9 +34,7 @@ def word_groups(captions: list[str]) -> list[Tensor]:
     return [torch.tensor(rows) for rows in both if len(rows) >= LOOK_ALIKES]
 
 
-def clip_part(
-    model: CLIP, data: PlushieTensors, tokens: Tensor, groups: list[Tensor], batch: int, lr: float = 1.5e-3
-) -> Part:
+def clip_part(model: CLIP, data: PlushieTensors, tokens: Tensor, groups: list[Tensor], batch: int) -> Part:
     """Two towers to fit. tokens (N, variants, L): each picture's captions; groups: pictures that are hard to tell apart."""
 
     def loss(g: torch.Generator) -> tuple[Tensor, dict]:
@@ -47,7 +45,7 @@ def clip_part(
         value = losses.contrastive(model.encode_image(x), model.encode_text(text), model.logit_scale)
         return value, {"loss": value.detach(), "scale": model.logit_scale.detach().exp()}
 
-    return Part(model, loss, lr=lr, ema=0.995, weight_decay=0.05, after_step=model.clamp_scale)
+    return Part(model, loss, lr=1.5e-3, ema=0.995, weight_decay=0.05, after_step=model.clamp_scale)
 
 
 def clip(budget: Budget, seed: int = 0) -> tuple[CLIP, dict]:

@@ -109,7 +109,6 @@ def denoiser_part(
     latents: Tensor,
     conditions: Tensor,
     batch: int,
-    lr: float = 1.5e-3,
     loss_of: Callable[..., Tensor] = denoiser_loss,
 ) -> Part:
     """A denoiser to fit with `denoiser_loss`, or another of its arguments."""
@@ -118,7 +117,7 @@ def denoiser_part(
         value = loss_of(model, latents, conditions, batch, g)
         return value, {"loss": value.detach()}
 
-    return Part(model, loss, lr=lr, ema=0.9995, weight_decay=0.0)
+    return Part(model, loss, lr=1.5e-3, ema=0.9995, weight_decay=0.0)
 
 
 def _train(budget: Budget, seed: int, loss_of: Callable[..., Tensor], config: DenoiserConfig) -> tuple[Denoiser, dict]:
