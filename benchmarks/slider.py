@@ -1,4 +1,4 @@
-"""How fast does the slider of notebook 07 answer?  `python benchmarks/slider.py [--runs 40]`
+"""How fast does the slider of notebook 08 answer?  `python benchmarks/slider.py [--runs 40]`
 
 *Latency*: from a value of w to encoded pictures with the judge's opinion, through the explorer's core: 4
 pictures, the explorer's steps, guided, decoded with the sharp decoder, judged, JPEG. Median and 95th percentile.

@@ -1,4 +1,4 @@
-"""What one denoising step costs, in pixels and in latents (notebook 01) or guided (06): work, time and memory.
+"""What one denoising step costs, in pixels and in latents (notebook 01) or guided (07): work, time and memory.
 
 The denoiser is the course's own transformer. The work is counted by torch's FLOP counter on tensors without data, so
 counting is instant; time and memory are measured.

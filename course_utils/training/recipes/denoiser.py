@@ -88,7 +88,7 @@ def _per_number(summed: Tensor, z0: Tensor) -> Tensor:
 
 
 def denoiser_loss(model: Denoiser, latents: Tensor, conditions: Tensor, batch: int, g: torch.Generator) -> Tensor:
-    """One batch of conditional flow matching with condition dropout: the training step of notebook 07.
+    """One batch of conditional flow matching with condition dropout: the training step of notebook 08.
 
     Times are logit-normal (Esser et al. 2024, §3.1): the middle of the path, where most is decided, comes most often.
     """
