@@ -1,0 +1,62 @@
+"""How the course draws what happens in the plane: densities as contours, fields as arrows, samplers' ways as lines.
+
+All take matplotlib axes and tensors on the CPU, and draw on a square of side 2 · `reach` around the origin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from course_utils.diffusion.samplers import Generators, Model
+from course_utils.lab.plots import COLOURS
+
+REACH = 2.6
+LEVELS = (0.05, 0.15, 0.35, 0.6, 0.85)  # of a density's peak
+
+Field = Callable[[Tensor], Tensor]
+"""Points (N, 2) -> a vector at each (N, 2), or a number (N,)."""
+
+
+def plane(ax, title: str = "", reach: float = REACH) -> None:
+    """Equal axes without ticks."""
+    ax.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", xticks=[], yticks=[], title=title)
+    ax.grid(False)
+
+
+def lattice(n: int, reach: float = REACH) -> Tensor:
+    """n × n points (n², 2) of the square, the first coordinate slowest."""
+    side = torch.linspace(-reach, reach, n)
+    return torch.cartesian_prod(side, side)
+
+
+def contours(ax, log_density: Field, colour: str = "#AAAAAA", reach: float = REACH, n: int = 96) -> None:
+    """Lines of equal density, at fixed shares of its peak in the square."""
+    density = log_density(lattice(n, reach)).double().exp().view(n, n).T
+    side = torch.linspace(-reach, reach, n)
+    levels = [float(density.max()) * share for share in LEVELS]
+    ax.contour(side, side, density, levels=levels, colors=colour, linewidths=0.9)
+
+
+def arrows(ax, field: Field, colour: str = COLOURS[0], reach: float = REACH, n: int = 17, scale: float = 1.0) -> None:
+    """The field on a lattice of n × n points, each arrow `scale` times the vector there, to the axes' measure."""
+    at = lattice(n, 0.95 * reach)
+    v = scale * field(at)
+    ax.quiver(*at.T, *v.T, color=colour, angles="xy", scale_units="xy", scale=1, width=0.004, headwidth=4, headlength=5)
+
+
+def walked(
+    sampler: Callable[..., Tensor], model: Model, z: Tensor, times: Tensor, generator: Generators = None, **how
+) -> Tensor:
+    """The ways of points z (N, 2) under a sampler, the start among them: (steps + 1, N, 2)."""
+    found = [z]
+    sampler(model, z, times, generator, callback=lambda step, z, prediction: found.append(z), **how)
+    return torch.stack(found)
+
+
+def ways(ax, points: Tensor, colour: str = COLOURS[0], ends: str = COLOURS[1]) -> None:
+    """Ways (steps + 1, N, 2) as lines, with a dot where each ends."""
+    ax.plot(*points.permute(2, 0, 1), color=colour, linewidth=0.7, alpha=0.8)
+    ax.plot(*points[-1].T, ".", color=ends, markersize=5)

@@ -1,0 +1,63 @@
+"""What the figures in the plane are drawn from."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+from course_utils.diffusion.mixture import three_petals
+from course_utils.diffusion.paths import RectifiedFlow
+from course_utils.diffusion.samplers import ddpm, euler, time_grid
+from course_utils.lab import planes
+
+PETALS = three_petals(RectifiedFlow())
+
+
+@pytest.fixture
+def ax():
+    return Figure().subplots()
+
+
+def test_an_arrow_is_the_field_times_the_scale_to_the_axes_measure(ax):
+    planes.arrows(ax, lambda z: torch.stack([z[:, 1], -z[:, 0]], 1), n=5, scale=0.5)
+    (quiver,) = ax.collections
+    at, u, v = (torch.tensor(np.asarray(x)) for x in (quiver.get_offsets(), quiver.U, quiver.V))
+    assert torch.allclose(u, 0.5 * at[:, 1].to(u))
+    assert torch.allclose(v, -0.5 * at[:, 0].to(v))
+    assert quiver.scale == 1
+    assert quiver.scale_units == "xy"
+
+
+def test_contours_lie_where_the_density_has_their_level(ax):
+    planes.contours(ax, lambda z: -0.5 * z.square().sum(1), n=200)
+    (lines,) = ax.collections
+    for level, path in zip(planes.LEVELS, lines.get_paths(), strict=True):
+        radius = torch.tensor(path.vertices).norm(dim=1)
+        assert torch.allclose(radius, radius.mean(), rtol=0.01)
+        assert float((-0.5 * radius.mean() ** 2).exp()) == pytest.approx(level, rel=0.02)
+
+
+def test_the_first_coordinate_of_a_density_is_the_horizontal_one(ax):
+    planes.contours(ax, lambda z: -0.5 * (z - torch.tensor([1.0, 0.0])).square().sum(1) / 0.01)
+    middle = torch.tensor(ax.collections[0].get_paths()[0].vertices).mean(0)
+    assert torch.allclose(middle.float(), torch.tensor([1.0, 0.0]), atol=0.05)
+
+
+@pytest.mark.parametrize("sampler", [euler, ddpm])
+def test_walked_records_every_point_of_the_sampler_itself(sampler):
+    z, times = torch.randn(7, 2, generator=torch.Generator().manual_seed(0)), time_grid(9)
+    found = planes.walked(sampler, PETALS.model(0), z, times, torch.Generator().manual_seed(1))
+    assert found.shape == (10, 7, 2)
+    assert torch.equal(found[0], z)
+    assert torch.equal(found[-1], sampler(PETALS.model(0), z, times, torch.Generator().manual_seed(1)))
+
+
+def test_ways_are_one_line_per_point_and_a_dot_at_each_end(ax):
+    points = torch.randn(4, 3, 2, generator=torch.Generator().manual_seed(0))
+    planes.ways(ax, points)
+    *lines, ends = ax.lines
+    assert len(lines) == 3
+    assert torch.allclose(torch.tensor(lines[1].get_xydata()).float(), points[:, 1])
+    assert torch.allclose(torch.tensor(ends.get_xydata()).float(), points[-1])
