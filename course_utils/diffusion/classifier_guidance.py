@@ -77,8 +77,9 @@ def guided_ddpm(
 ) -> Tensor:
     """Ancestral sampling with a shifted mean: z_s ~ N(μ + w Σ ∇ log p(y | z_t), Σ).
 
-    Dhariwal & Nichol 2021, algorithm 1, with the gradient taken at z_t as there. Σ is the posterior's
-    variance, 0 in the last step. A sampler like the others, see `samplers`.
+    Dhariwal & Nichol 2021, algorithm 1. Their derivation has the gradient at μ (after eq. 6); here it is taken
+    at z_t, as in their code. The two differ by less, the smaller the steps. Σ is the posterior's variance, 0 in
+    the last step. A sampler like the others, see `samplers`.
     """
     w = over(checked_scale(guidance_scale, len(z)).to(z), z)
     for i, t, s in step_pairs(times, z):

@@ -1,4 +1,4 @@
-"""Classifier guidance: scores, the gradient of a classifier, and the two ways to guide with it."""
+"""Classifier guidance: the gradient of a classifier, the two ways to guide with it, and what DDPM adds to DDIM."""
 
 from __future__ import annotations
 
@@ -8,40 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Normal
 
+from course_utils.diffusion.paths import Cosine, Path, VariancePreserving
 from course_utils.lab.exercises.attempt import Attempt
 from course_utils.lab.exercises.checking import Case, Mistake, exercise, hint_for, noise
 from course_utils.lab.exercises.returns import Wrong
-
-
-def _score_cases() -> list[Case]:
-    """The derivative of torch's own log-density."""
-    cases = [(torch.tensor([[3.0]]), torch.tensor([[1.0]]), 2.0, "with z = 3, mean = 1 and std = 2")]
-    cases += [(noise(4, 2, seed=0), noise(4, 2, seed=1), std, f"at std = {std:g}") for std in (0.5, 1.7)]
-    made = []
-    for z, mean, std, words in cases:
-        inside = z.clone().requires_grad_()
-        (score,) = torch.autograd.grad(Normal(mean, std).log_prob(inside).sum(), inside)
-        made.append(Case((z, mean, std), score, words))
-    return made
-
-
-@exercise(
-    cases=_score_cases,
-    mistakes=[
-        Mistake(lambda z, m, s: (z - m) / s**2, "the sign: the log-density grows *towards* the mean."),
-        Mistake(lambda z, m, s: (m - z) / s, "divide by the variance std², not by std."),
-        Mistake(lambda z, m, s: m - z, "the variance is missing: a narrow Gaussian pulls harder."),
-        Mistake(
-            lambda z, m, s: -0.5 * (z - m) ** 2 / s**2,
-            "this is the log-density itself, up to a constant; the score is its derivative by z.",
-        ),
-        Mistake(lambda z, m, s: (z - m) / s, "the sign is wrong, and the variance is std², not std."),
-    ],
-    hint="log N(z; mean, std²) = −(z − mean)² / (2 std²) + a constant. Take the derivative by z.",
-)
-def gaussian_score(z: Tensor, mean: Tensor, std: float) -> Tensor:
-    """z and mean (B, D), and std > 0 → ∇_z log N(z; mean, std² I), (B, D)."""
-    return (mean - z) / std**2
 
 
 class _Toy(nn.Module):
@@ -145,49 +115,96 @@ def class_gradient(classifier: Callable, z: Tensor, t: Tensor, y: Tensor) -> Ten
         return torch.autograd.grad(chosen.sum(), z)[0]
 
 
-def _guided_mean_cases() -> list[Case]:
-    """Where it is exact: a Gaussian N(mean, std²) times exp(w · gradient · z) is a Gaussian around the answer.
+def _tilted_draw(path: Path, z: float, z0: float, gradient: float, t: float, s: float, w: float, noise: float) -> float:
+    """A draw of q(z_s | z_t, z0) · exp(w · gradient · z_s), found on a fine grid without the formulas.
 
-    Its mean is found here by summing over a fine grid, without the formula.
+    By Bayes' rule q(z_s | z_t, z0) is the noised data at s times the noise that the path adds from s to t.
     """
-    grid, cases = torch.linspace(-40, 40, 400_001, dtype=torch.float64), []
-    # The notebook has std as a tensor, of a path's posterior.
-    for mean, std, shape, gradient, w in (
-        (1.0, 2.0, None, 0.5, 3.0),
-        (-0.5, 0.7, (1, 1), 1.2, 1.0),
-        (0.3, 1.1, (1, 1), -0.8, 4.0),
-        (2.0, 0.6, (), 1.0, 0.0),
+    alpha_s, sigma_s, alpha_t, sigma_t = (
+        float(f(torch.tensor(x, dtype=torch.float64))) for x in (s, t) for f in (path.alpha, path.sigma)
+    )
+    ratio, grid = alpha_t / alpha_s, torch.linspace(-40, 40, 400_001, dtype=torch.float64)
+    added = sigma_t**2 - (ratio * sigma_s) ** 2
+    log = -((grid - alpha_s * z0) ** 2) / (2 * sigma_s**2) - (z - ratio * grid) ** 2 / (2 * added)
+    weight = torch.softmax(log + w * gradient * grid, dim=0)
+    mean = float((weight * grid).sum())
+    return mean + float((weight * (grid - mean) ** 2).sum()) ** 0.5 * noise
+
+
+def _guided_step_cases() -> list[Case]:
+    """A Gaussian times the exponential of a straight line is again a Gaussian: its mean and width come from a grid."""
+    cases = []
+    for path, (z, z0, gradient, t, s, w, fresh) in (
+        (VariancePreserving(), (0.5, 1.0, 0.8, 0.5, 0.4, 2.0, 0.7)),
+        (VariancePreserving(), (-1.2, -0.3, -1.5, 0.3, 0.2, 4.0, -1.1)),
+        (Cosine(), (0.9, 0.4, 1.1, 0.8, 0.5, 1.0, 0.6)),
+        (Cosine(), (0.9, 0.4, 1.1, 0.8, 0.5, 0.0, 0.6)),
     ):
-        weight = torch.softmax(-((grid - mean) ** 2) / (2 * std**2) + w * gradient * grid, dim=0)
-        given = std if shape is None else torch.tensor(std).view(shape)
-        inputs = torch.tensor([[mean]]), given, torch.tensor([[gradient]]), w
-        words = f"with mean = {mean:g}, std = {std:g}, gradient = {gradient:g} and w = {w:g}"
-        cases.append(Case(inputs, torch.tensor([[float((weight * grid).sum())]]), words))
-    return cases
+        expected = torch.full((1, 2), _tilted_draw(path, z, z0, gradient, t, s, w, fresh))
+        inputs = (path, *(torch.full((1, 2), x) for x in (z, z0, gradient)), torch.tensor(t), torch.tensor(s), w)
+        words = f"from t = {t:g} to {s:g} with z = {z:g}, ẑ₀ = {z0:g}, gradient = {gradient:g} and w = {w:g}"
+        cases.append(Case((*inputs, torch.full((1, 2), fresh)), expected, words))
+    z, z0, push, fresh = (noise(2, 3, seed=k) for k in range(12, 16))
+    last = VariancePreserving(), z, z0, push, torch.tensor(0.02), torch.tensor(0.0), 5.0, fresh
+    return [*cases, Case(last, z0, "in the last step, to s = 0, where Σ is 0")]
+
+
+def _stepped(change: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A mistake: change(mean, std, z, gradient, w, noise) in the place of the guided step."""
+
+    def answer(path, z, z0, gradient, t, s, w, noise):
+        return change(*path.posterior(z, z0, t, s), z, gradient, w, noise)
+
+    return answer
 
 
 @exercise(
-    cases=_guided_mean_cases,
+    cases=_guided_step_cases,
     mistakes=[
-        Mistake(lambda m, s, g, w: m + w * s * g, "Σ is the *variance*: std², not std."),
         Mistake(
-            lambda m, s, g, w: m - w * s**2 * g,
-            "the sign: climb log p(y | z_t), walk along its gradient.",
+            _stepped(lambda m, std, z, g, w, n: m + w * std * g + std * n),
+            "completing the square gives Σ, the *variance*, in front of the gradient: the square of std.",
         ),
-        Mistake(lambda m, s, g, w: m + w * g, "Σ is missing: a step with little noise may move only a little."),
-        Mistake(lambda m, s, g, w: m + s**2 * g + 0 * w, "w is missing."),
-        Mistake(lambda m, s, g, w: w * s**2 * g, "the mean is missing: the push is added to it."),
+        Mistake(
+            _stepped(lambda m, std, z, g, w, n: m - w * std**2 * g + std * n),
+            "the sign: p(y | z_s) is to grow, so walk along its gradient.",
+        ),
+        Mistake(
+            _stepped(lambda m, std, z, g, w, n: m + w * g + std * n),
+            "Σ is missing in front of the gradient: a narrow Gaussian can be moved only a little.",
+        ),
+        Mistake(_stepped(lambda m, std, z, g, w, n: m + std**2 * g + std * n + 0 * w), "w is missing."),
+        Mistake(
+            _stepped(lambda m, std, z, g, w, n: m + w * std**2 * g),
+            "the noise is missing: this is the mean of the step, and DDPM draws around it.",
+        ),
+        Mistake(_stepped(lambda m, std, z, g, w, n: m + w * std**2 * g + n), "the noise has to be multiplied by std."),
+        Mistake(
+            _stepped(lambda m, std, z, g, w, n: m + w * std**2 * g + std**2 * n),
+            "the noise is multiplied by std, not by the variance.",
+        ),
+        Mistake(
+            _stepped(lambda m, std, z, g, w, n: z + w * std**2 * g + std * n),
+            "start from the mean of the step, not from z_t.",
+        ),
+        Mistake(
+            _stepped(lambda m, std, z, g, w, n: m + std * n + 0 * w * g),
+            "this is the step without guidance: the gradient is missing.",
+        ),
     ],
-    hint="μ + w Σ g, with Σ = std².",
+    hint="mean, std = path.posterior(z, z0, t, s); move the mean by what completing the square gives, and draw.",
     on_error={"must be Number": "the notebook has std as a tensor: multiply with *, without alpha=."},
-    on_cpu=(),
+    on_cpu=("path",),
 )
-def guided_mean(mean: Tensor, std: float, gradient: Tensor, w: float) -> Tensor:
-    """A step's mean (B, ...) and std ≥ 0, the gradient (B, ...) of log p(y | z_t), scale w → the shifted mean (B, ...).
+def guided_step(
+    path: Path, z: Tensor, z0: Tensor, gradient: Tensor, t: Tensor, s: Tensor, w: float, noise: Tensor
+) -> Tensor:
+    """z_t, the guess ẑ₀, the gradient of log p(y | z), noise (B, ...), times t > s (), scale w → z_s (B, ...).
 
     Dhariwal and Nichol 2021, algorithm 1.
     """
-    return mean + w * std**2 * gradient
+    mean, std = path.posterior(z, z0, t, s)
+    return mean + w * std**2 * gradient + std * noise
 
 
 def _guided_eps_cases() -> list[Case]:
@@ -225,3 +242,41 @@ def guided_eps(eps: Tensor, sigma: float, gradient: Tensor, w: float) -> Tensor:
     Dhariwal and Nichol 2021, algorithm 2.
     """
     return eps - w * sigma * gradient
+
+
+def _corrector_cases() -> list[Case]:
+    """By autograd: the score of p(z)^(1 − w′) p(z | y)^w′ of two Gaussians, with w′ = 2w − 1."""
+    cases = []
+    for w in (1.0, 2.5, 4.0):
+        z = noise(3, 2, seed=17).double().requires_grad_()
+        wide, narrow = Normal(0.0, 2.0).log_prob(z).sum(), Normal(1.0, 0.8).log_prob(z).sum()
+        scores = [torch.autograd.grad(x, z, retain_graph=True)[0].float() for x in (wide, narrow)]
+        tilted = wide + (2 * w - 1) * (narrow - wide)
+        cases.append(Case((*scores, w), torch.autograd.grad(tilted, z)[0].float(), f"at w = {w:g}"))
+    return cases
+
+
+@exercise(
+    cases=_corrector_cases,
+    mistakes=[
+        Mistake(lambda u, c, w: u + w * (c - u), "this is the guided score s_w; s′ is what is left of it."),
+        Mistake(
+            lambda u, c, w: u + w * (c - u) - c / 2,
+            "this is ½ s′: the Langevin move has a factor ½ β as well.",
+        ),
+        Mistake(lambda u, c, w: u + w * (c - u) - c, "s_w stands with β, the other two with ½ β: double s_w."),
+        Mistake(
+            lambda u, c, w: 2 * (u + w * (c - u)) - u,
+            "DDIM's move is the class's, with s_c, not that of the model that knows no class.",
+        ),
+        Mistake(lambda u, c, w: 2 * (u + w * (c - u)) + c, "the sign: bring ½ β s_c to the other side."),
+    ],
+    hint="β s_w = ½ β s_c + ½ β s′ with s_w = s_u + w (s_c − s_u). Solve for s′.",
+    on_cpu=(),
+)
+def corrector_score(uncond: Tensor, cond: Tensor, w: float) -> Tensor:
+    """The scores s_u and s_c (B, ...), scale w → s′ (B, ...), whose Langevin move DDPM adds to DDIM.
+
+    Bradley and Nakkiran 2024: guided DDPM is a predictor and a corrector.
+    """
+    return 2 * (uncond + w * (cond - uncond)) - cond

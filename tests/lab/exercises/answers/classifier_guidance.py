@@ -7,16 +7,6 @@ import torch
 from course_utils.diffusion import classifier_guidance
 
 
-def score_by_autograd(z, mean, std):
-    z = z.clone().requires_grad_()
-    torch.distributions.Normal(mean, std).log_prob(z).sum().backward()
-    return z.grad
-
-
-def score_from_noise(z, mean, std):
-    return -((z - mean) / std) / std
-
-
 def gradient_by_cross_entropy(classifier, z, t, y):
     with torch.enable_grad():
         z = z.clone().requires_grad_()
@@ -28,9 +18,27 @@ def gradient_of_the_course(classifier, z, t, y):
     return classifier_guidance.classifier_gradient(classifier, y)(z, t)
 
 
-def mean_by_precision(mean, std, gradient, w):
-    precision = 1 / std**2
-    return (precision * mean + w * gradient) / precision
+def step_by_the_package(path, z, z0, gradient, t, s, w, noise):
+    prediction = path.from_z0(z0, z, t.expand(len(z)))
+    mean, std = classifier_guidance.guided_mean(prediction, s, gradient, w)
+    return torch.addcmul(mean, std, noise)
+
+
+def step_by_hand(path, z, z0, gradient, t, s, w, noise):
+    r = path.alpha(t) / path.alpha(s)
+    b = path.sigma(t) ** 2 - r**2 * path.sigma(s) ** 2
+    variance = b * path.sigma(s) ** 2 / path.sigma(t) ** 2
+    mean = (r * path.sigma(s) ** 2 * z + path.alpha(s) * b * z0) / path.sigma(t) ** 2
+    return mean + variance * (w * gradient) + variance.sqrt() * noise
+
+
+def stepped(change):
+    """A student's function: change(mean, std, z, gradient, w, noise) of the posterior."""
+
+    def function(path, z, z0, gradient, t, s, w, noise):
+        return change(*path.posterior(z, z0, t, s), z, gradient, w, noise)
+
+    return function
 
 
 def eps_through_the_score(eps, sigma, gradient, w):
@@ -58,31 +66,25 @@ def without_enable_grad(classifier, z, t, y):
 
 
 RIGHT = {
-    "gaussian_score": [
-        score_by_autograd,
-        score_from_noise,
-    ],
     "class_gradient": [
         gradient_by_cross_entropy,
         gradient_of_the_course,
-    ],
-    "guided_mean": [
-        mean_by_precision,
-        lambda m, s, g, w: torch.addcmul(m, g, w * s * torch.as_tensor(s)),
     ],
     "guided_eps": [
         eps_through_the_score,
         lambda e, s, g, w: torch.addcmul(e, g, torch.as_tensor(-w * s)),
     ],
+    "guided_step": [
+        step_by_the_package,
+        step_by_hand,
+    ],
+    "corrector_score": [
+        lambda u, c, w: (2 * w - 1) * c + (2 - 2 * w) * u,
+        lambda u, c, w: u + (2 * w - 1) * (c - u),
+    ],
 }
 
 WRONG = {
-    "gaussian_score": [
-        (lambda z, m, s: (z - m) / s**2, "the sign"),
-        (lambda z, m, s: (m - z) / s, "variance std², not by std"),
-        (lambda z, m, s: m - z, "variance is missing"),
-        (lambda z, m, s: -((z - m) ** 2) / (2 * s**2), "log-density itself"),
-    ],
     "class_gradient": [
         (gradient_of(lambda x, y: -picked(x.log_softmax(1), y).sum()), "the sign"),
         (gradient_of(lambda x, y: picked(x.log_softmax(1), y).mean()), "take the sum"),
@@ -94,14 +96,6 @@ WRONG = {
         (without_enable_grad, "torch.enable_grad()"),
         (lambda c, z, t, y: c(z, t), "has the latent's shape"),
     ],
-    "guided_mean": [
-        (lambda m, s, g, w: m + w * s * g, "std², not std"),
-        (lambda m, s, g, w: m - w * s**2 * g, "the sign"),
-        (lambda m, s, g, w: m + w * g, "Σ is missing"),
-        (lambda m, s, g, w: m + s**2 * g, "w is missing"),
-        (lambda m, s, g, w: w * s**2 * g, "the mean is missing"),
-        (lambda m, s, g, w: torch.add(m, g, alpha=w * s * s), "the notebook has std as a tensor"),
-    ],
     "guided_eps": [
         (lambda e, s, g, w: e + w * s * g, "the sign"),
         (lambda e, s, g, w: e - w * g, "σ_t is missing"),
@@ -109,5 +103,22 @@ WRONG = {
         (lambda e, s, g, w: e - w * s**2 * g, "σ_t once"),
         (lambda e, s, g, w: e - s * g, "w is missing"),
         (lambda e, s, g, w: torch.sub(e, g, alpha=w * s), "the notebook has sigma as a tensor"),
+    ],
+    "guided_step": [
+        (stepped(lambda m, std, z, g, w, n: m + w * std * g + std * n), "the square of std"),
+        (stepped(lambda m, std, z, g, w, n: m - w * std**2 * g + std * n), "the sign"),
+        (stepped(lambda m, std, z, g, w, n: m + w * g + std * n), "Σ is missing"),
+        (stepped(lambda m, std, z, g, w, n: m + std**2 * g + std * n), "w is missing"),
+        (stepped(lambda m, std, z, g, w, n: m + w * std**2 * g), "the noise is missing"),
+        (stepped(lambda m, std, z, g, w, n: m + w * std**2 * g + n), "multiplied by std"),
+        (stepped(lambda m, std, z, g, w, n: z + w * std**2 * g + std * n), "not from z_t"),
+        (stepped(lambda m, std, z, g, w, n: m + std * n), "the gradient is missing"),
+    ],
+    "corrector_score": [
+        (lambda u, c, w: u + w * (c - u), "this is the guided score"),
+        (lambda u, c, w: u + w * (c - u) - 0.5 * c, "a factor ½ β as well"),
+        (lambda u, c, w: u + w * (c - u) - c, "double s_w"),
+        (lambda u, c, w: 2 * (u + w * (c - u)) - u, "the class's, with s_c"),
+        (lambda u, c, w: 2 * (u + w * (c - u)) + c, "bring ½ β s_c"),
     ],
 }
