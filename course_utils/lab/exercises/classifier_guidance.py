@@ -140,13 +140,14 @@ def _guided_step_cases() -> list[Case]:
         (Cosine(), (0.9, 0.4, 1.1, 0.8, 0.5, 1.0, 0.6)),
         (Cosine(), (0.9, 0.4, 1.1, 0.8, 0.5, 0.0, 0.6)),
     ):
-        expected = torch.full((1, 2), _tilted_draw(path, z, z0, gradient, t, s, w, fresh))
-        inputs = (path, *(torch.full((1, 2), x) for x in (z, z0, gradient)), torch.tensor(t), torch.tensor(s), w)
+        told = [torch.full((1, 2), x) for x in (z, z0, gradient, fresh)]
+        inputs = path, *told[:3], torch.tensor(t), torch.tensor(s), w, told[3]
         words = f"from t = {t:g} to {s:g} with z = {z:g}, ẑ₀ = {z0:g}, gradient = {gradient:g} and w = {w:g}"
-        cases.append(Case((*inputs, torch.full((1, 2), fresh)), expected, words))
-    z, z0, push, fresh = (noise(2, 3, seed=k) for k in range(12, 16))
-    last = VariancePreserving(), z, z0, push, torch.tensor(0.02), torch.tensor(0.0), 5.0, fresh
-    return [*cases, Case(last, z0, "in the last step, to s = 0, where Σ is 0")]
+        expected = torch.full((1, 2), _tilted_draw(path, z, z0, gradient, t, s, w, fresh))
+        cases.append(Case(inputs, expected, words))
+    drawn = [noise(2, 3, seed=k) for k in range(12, 16)]
+    last = VariancePreserving(), *drawn[:3], torch.tensor(0.02), torch.tensor(0.0), 5.0, drawn[3]
+    return [*cases, Case(last, drawn[1], "in the last step, to s = 0, where Σ is 0")]
 
 
 def _stepped(change: Callable[..., Tensor]) -> Callable[..., Tensor]:
