@@ -16,13 +16,13 @@ def test_dragging_the_step_walks_through_the_trajectory(notebook):
     come_to(notebook, explorer)
     end = image_bytes(picture)
     assert end[:2] == b"\xff\xd8", "the pictures arrive as a JPEG"
-    screenshot(notebook, "06_before")
+    screenshot(notebook, "07_before")
 
     step = explorer.locator(".trajectory-step")
     drag(notebook, step, (0.9, 0.6, 0.3, 0.0))
     wait_for_text(notebook, STATUS, "step 0 of 40")
     start = wait_for_change(notebook, picture, end)
-    screenshot(notebook, "06_after")
+    screenshot(notebook, "07_after")
 
     press(notebook, step, "ArrowRight")
     wait_for_text(notebook, STATUS, "step 1 of 40")
