@@ -9,6 +9,7 @@ SUBJECTS = (
     "blocks",
     "transformers",
     "clip",
+    "diffusion",
     "classifier_guidance",
     "classifier_free_guidance",
     "pipeline",
