@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from course_utils.lab import planes, plots
 from course_utils.lab.widgets.latest import ShouldStop
 
 PLAIN = "plain guidance"
-W_MAX, STEPS, DRAWN = 8.0, 30, 50
+W_MAX, STEPS, DRAWN, PER_ROW = 8.0, 30, 50, 4
 SIDE, DPI, REACH = 4.6, 100, 2.3  # inches of a panel, pixels of an inch, half of what a panel shows
 AIM = plots.COLOURS[5]
 
@@ -101,15 +102,18 @@ class GuidedCore:
 
     def draw(self, panels: Mapping[str, tuple[Tensor, float]], side: float = SIDE) -> Image.Image:
         """A panel for each name, with its ways over the exact tilted density of its w."""
-        figure = Figure(figsize=(max(len(panels), 1) * side, side + 0.3), dpi=DPI, facecolor=plots.PAPER)
-        edges = {"left": 0.005, "right": 0.995, "bottom": 0.01, "top": 0.93, "wspace": 0.03}
-        for ax, (name, (ways, w)) in zip(
-            figure.subplots(1, len(panels), squeeze=False, gridspec_kw=edges)[0], panels.items(), strict=True
-        ):
+        columns = min(len(panels), PER_ROW)
+        rows = -(-len(panels) // columns)
+        figure = Figure(figsize=(columns * side, rows * (side + 0.3)), dpi=DPI, facecolor=plots.PAPER)
+        edges = {"left": 0.005, "right": 0.995, "bottom": 0.01, "top": 1 - 0.07 / rows, "wspace": 0.03, "hspace": 0.12}
+        axes = figure.subplots(rows, columns, squeeze=False, gridspec_kw=edges).ravel()
+        for ax in axes[len(panels) :]:
+            ax.axis("off")
+        for ax, (name, (ways, w)) in zip(axes, panels.items(), strict=False):
             ax.set_facecolor(plots.PAPER)
             planes.plane(ax, f"{name}, w = {w:g}", REACH)
             ax.title.set(color=plots.INK, fontsize=11)
-            planes.contours(ax, lambda z, w=w: self._tilted(z, w), AIM, REACH, 64)
+            planes.contours(ax, partial(self._tilted, w=w), AIM, REACH, 64)
             planes.ways(ax, ways[:, :DRAWN])
         canvas = FigureCanvasAgg(figure)
         canvas.draw()
