@@ -1,7 +1,7 @@
 """Which way of guiding is best?  `python benchmarks/guidance_methods.py [--part tune fronts best]`
 
 Measures every method of `diffusion.guidance_methods` with the course's own checkpoints, and writes
-data/results/guidance_methods.json, from which notebook 09 draws:
+data/results/guidance_methods.json, from which notebook 10 draws:
 
 *tune*: the knobs that some methods have beside w, tried on validation captions. What comes out best is used below.
 *fronts*: adherence, diversity and kernel distance of each method at several w, on test captions, all from the

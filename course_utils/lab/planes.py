@@ -5,7 +5,7 @@ All take matplotlib axes and tensors on the CPU, and draw on a square of side 2 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -60,3 +60,13 @@ def ways(ax, points: Tensor, colour: str = COLOURS[0], ends: str = COLOURS[1]) -
     """Ways (steps + 1, N, 2) as lines, with a dot where each ends."""
     ax.plot(*points.permute(2, 0, 1), color=colour, linewidth=0.7, alpha=0.8)
     ax.plot(*points[-1].T, ".", color=ends, markersize=5)
+
+
+def pointers(ax, named: Mapping[str, tuple[Tensor, Tensor]], colours: Sequence[str] = COLOURS) -> None:
+    """Single arrows, each from a point (2,) to a point (2,), in a colour of its own with its name in the legend."""
+    if len(named) > len(colours):
+        raise ValueError(f"colours: got {len(colours)}; expected one for each of the {len(named)} arrows")
+    for (name, (start, tip)), colour in zip(named.items(), colours, strict=False):
+        look = {"arrowstyle": "-|>", "color": colour, "lw": 2, "shrinkA": 0, "shrinkB": 0}
+        ax.annotate("", tip.tolist(), start.tolist(), arrowprops=look)
+        ax.plot([], [], color=colour, label=name)

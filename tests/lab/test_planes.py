@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from course_utils.diffusion.mixture import three_petals
 from course_utils.diffusion.paths import RectifiedFlow
 from course_utils.diffusion.samplers import ddpm, euler, time_grid
 from course_utils.lab import planes
+from course_utils.lab.plots import COLOURS
 
 PETALS = three_petals(RectifiedFlow())
 
@@ -61,3 +63,14 @@ def test_ways_are_one_line_per_point_and_a_dot_at_each_end(ax):
     assert len(lines) == 3
     assert torch.allclose(torch.tensor(lines[1].get_xydata()).float(), points[:, 1])
     assert torch.allclose(torch.tensor(ends.get_xydata()).float(), points[-1])
+
+
+def test_pointers_run_from_their_points_to_their_tips_in_colours_of_their_own(ax):
+    named = {"one": (torch.zeros(2), torch.tensor([1.0, 2.0])), "two": (torch.ones(2), torch.tensor([-1.0, 0.5]))}
+    planes.pointers(ax, named)
+    for arrow, (start, tip), colour in zip(ax.texts, named.values(), COLOURS, strict=False):
+        assert (list(arrow.xy), list(arrow.xyann)) == (tip.tolist(), start.tolist())
+        assert to_hex(arrow.arrow_patch.get_edgecolor()) == colour.lower()
+    assert [text.get_text() for text in ax.legend().get_texts()] == ["one", "two"]
+    with pytest.raises(ValueError, match="colours: got 1; expected one for each of the 2"):
+        planes.pointers(ax, named, COLOURS[:1])

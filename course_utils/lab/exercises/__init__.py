@@ -13,5 +13,6 @@ SUBJECTS = (
     "classifier_guidance",
     "classifier_free_guidance",
     "pipeline",
+    "better_guidance",
 )
 """The modules that hold exercises, in the order of the course."""

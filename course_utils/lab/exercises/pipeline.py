@@ -1,4 +1,4 @@
-"""The whole generator: velocities, Euler steps, slerp and guidance in an interval."""
+"""The whole generator: velocities, Euler steps and slerp."""
 
 from __future__ import annotations
 
@@ -162,69 +162,3 @@ def slerp(a: Tensor, b: Tensor, share: float) -> Tensor:
     """
     angle = (a * b).sum(-1, keepdim=True).clamp(-1, 1).acos()
     return (((1 - share) * angle).sin() * a + (share * angle).sin() * b) / angle.sin()
-
-
-def _interval_cases() -> list[Case]:
-    """The answer latent by latent, with `torch.lerp` (start, end, weight): weight 1 is v_c."""
-    v_u, v_c = noise(5, 2, 3, 4, seed=6), noise(5, 2, 3, 4, seed=7)
-    times, w, cases = (0.125, 0.25, 0.5, 0.75, 0.875), 3.0, []  # exact in float32, as the ends are
-    for low, high in ((0.25, 0.75), (0.0, 1.0), (0.375, 0.625)):
-        pairs = zip(v_u.double(), v_c.double(), times, strict=True)
-        expected = torch.stack([torch.lerp(u, c, w if low < t <= high else 1.0) for u, c, t in pairs])
-        inputs = v_u, v_c, w, torch.tensor(times), low, high
-        cases.append(Case(inputs, expected, f"at five times t, for {low:g} < t ≤ {high:g}"))
-    return cases
-
-
-def _guided(v_u: Tensor, v_c: Tensor, w: float) -> Tensor:
-    return v_u + w * (v_c - v_u)
-
-
-_EACH_ROW = "look at each latent's own t: (t > low) & (t <= high) is one truth value per latent."
-
-
-@exercise(
-    cases=_interval_cases,
-    mistakes=[
-        Mistake(
-            lambda u, c, w, t, low, high: torch.where(_rows((t > low) & (t <= high), u), _guided(u, c, w), u),
-            "outside the interval the prompt still counts: return v_c there, not v_u.",
-        ),
-        Mistake(
-            lambda u, c, w, t, low, high: _rows((t > low) & (t <= high), u) * _guided(u, c, w),
-            "outside the interval the answer is v_c: no guidance, but a velocity all the same.",
-        ),
-        Mistake(
-            lambda u, c, w, t, low, high: torch.where(_rows((t > low) & (t <= high), u), c, _guided(u, c, w)),
-            "inside and outside are swapped: torch.where(inside, guided, v_c).",
-        ),
-        Mistake(
-            lambda u, c, w, t, low, high: torch.where(_rows((t >= low) & (t < high), u), _guided(u, c, w), c),
-            "the ends are the other way round: t > low and t <= high.",
-        ),
-        Mistake(
-            lambda u, c, w, t, low, high: torch.where(_rows((t >= low) & (t <= high), u), _guided(u, c, w), c),
-            "low itself lies outside: t > low, and t <= high.",
-        ),
-        Mistake(lambda u, c, w, t, low, high: _guided(u, c, w), f"every latent was guided: {_EACH_ROW}"),
-        Mistake(lambda u, c, w, t, low, high: c, f"no latent was guided: {_EACH_ROW}"),
-        Mistake(
-            lambda u, c, w, t, low, high: torch.where(_rows((t > low) & (t <= high), u), c + w * (c - u), c),
-            "this is the 1 + w convention: guided is v_u + w (v_c − v_u).",
-        ),
-    ],
-    hint="guided = v_u + w (v_c − v_u); then torch.where(inside[:, None, None, None], guided, v_c).",
-    on_error={
-        "ambiguous": "t holds a time for each latent: join the two comparisons with &, and choose with torch.where.",
-        "must match": "the mask has one entry per latent: inside[:, None, None, None] spreads it over the latent.",
-    },
-    keywords=("low", "high"),
-    on_cpu=(),
-)
-def interval_guidance(v_u: Tensor, v_c: Tensor, w: float, t: Tensor, low: float, high: float) -> Tensor:
-    """Velocities v_u and v_c (B, C, h, w), the scale w, times t (B,) → guided for low < t ≤ high, else v_c.
-
-    Kynkäänniemi et al. 2024.
-    """
-    inside = _rows((t > low) & (t <= high), v_u)
-    return torch.where(inside, v_u + w * (v_c - v_u), v_c)

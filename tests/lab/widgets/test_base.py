@@ -12,6 +12,7 @@ import ipywidgets
 import pytest
 import torch
 
+from course_utils.diffusion.guidance_methods import LimitedInterval
 from course_utils.diffusion.mixture import three_petals
 from course_utils.diffusion.paths import RectifiedFlow
 from course_utils.lab import widgets
@@ -21,6 +22,7 @@ from course_utils.lab.widgets.blind_test import BlindTestWidget
 from course_utils.lab.widgets.explorer import CFGExplorer
 from course_utils.lab.widgets.field import FieldExplorer
 from course_utils.lab.widgets.generator import Generator
+from course_utils.lab.widgets.guided_ways import GuidedWays
 from course_utils.lab.widgets.interpolation import Interpolation
 from course_utils.lab.widgets.kl_slider import KLSlider
 from course_utils.lab.widgets.picker import PlushiePicker
@@ -229,6 +231,7 @@ MAKERS = {
     CFGExplorer: lambda: CFGExplorer(SimpleNamespace()),
     FieldExplorer: lambda: FieldExplorer(three_petals(RectifiedFlow())),
     Generator: make_generator,
+    GuidedWays: lambda: GuidedWays(three_petals(RectifiedFlow()), {"interval": LimitedInterval}),
     Interpolation: lambda: Interpolation(VAE(VAEConfig(widths=(16, 16, 16))).eval(), pictures(2)),
     KLSlider: lambda: KLSlider(VAESweep((0.0, 1.0), VectorVAEConfig((16, 16, 16, 16), 8)), pictures(2)),
     PlushiePicker: PlushiePicker,
@@ -245,6 +248,7 @@ TEXTS = {
     CFGExplorer: "CFG explorer: run this cell in a notebook to drag w",
     FieldExplorer: "field explorer: run this cell in a notebook to move t, the steps and w",
     Generator: "generator: run this cell in a notebook to use it",
+    GuidedWays: "guided ways: run this cell in a notebook to choose a method and drag w",
     Interpolation: "Interpolation: run this cell in a notebook to walk between two pictures",
     KLSlider: "KL slider: run this cell in a notebook to drag the weight",
     PlushiePicker: "Plushie picker: run this cell in a notebook to choose attributes",
@@ -292,7 +296,7 @@ def test_every_widget_keeps_the_contract(kind):
 
 def test_cores_and_drawings_do_without_widgets():
     without = [name for name in MODULES if name.endswith("_core") or name in ("drawing", "judged", "latest")]
-    assert len(without) == 16
+    assert len(without) == 18
     lines = ["import sys", "sys.modules['ipywidgets'] = sys.modules['IPython'] = None"]
     lines += [f"import {widgets.__name__}.{name}" for name in without]
     subprocess.run([sys.executable, "-c", "\n".join(lines)], check=True, timeout=SECONDS)

@@ -51,7 +51,7 @@ def test_no_html_has_a_colour_of_its_own():
 
 
 @pytest.mark.parametrize(
-    "name", ["AttentionViewer", "TemperatureSlider", "KLSlider", "ToyVAEExplorer", "FieldExplorer"]
+    "name", ["AttentionViewer", "TemperatureSlider", "KLSlider", "ToyVAEExplorer", "FieldExplorer", "GuidedWays"]
 )
 def test_drawings_bring_their_own_paper(name):
     widget = {kind.__name__: make for kind, make in MAKERS.items()}[name]()

@@ -12,10 +12,6 @@ def over(values, z):
     return values[:, None, None, None]
 
 
-def inside(t, low, high):
-    return ((t > low) & (t <= high))[:, None, None, None]
-
-
 def velocity_by_einsum(z0, eps, d_alpha, d_sigma):
     return torch.einsum("b,bchw->bchw", d_alpha, z0) + torch.einsum("b,bchw->bchw", d_sigma, eps)
 
@@ -41,26 +37,6 @@ def turned(a, b, share):
 def two_sines(a, b, share):
     angle = torch.acos((a * b).sum(-1, keepdim=True))
     return (torch.sin((1 - share) * angle) * a + torch.sin(share * angle) * b) / torch.sin(angle)
-
-
-def scale_of_each(v_u, v_c, w, t, low, high):
-    scale = torch.where((t > low) & (t <= high), w, 1.0)
-    return v_u + over(scale, v_u) * (v_c - v_u)
-
-
-def one_by_one(v_u, v_c, w, t, low, high):
-    rows = [u + w * (c - u) if low < float(x) <= high else c for u, c, x in zip(v_u, v_c, t, strict=True)]
-    return torch.stack(rows)
-
-
-def with_if(v_u, v_c, w, t, low, high):
-    if t > low and t <= high:
-        return v_u + w * (v_c - v_u)
-    return v_c
-
-
-def no_axis(v_u, v_c, w, t, low, high):
-    return torch.where((t > low) & (t <= high), v_u + w * (v_c - v_u), v_c)
 
 
 def one_angle_for_all(a, b, share):
@@ -94,11 +70,6 @@ RIGHT = {
         two_sines,
         turned,
     ],
-    "interval_guidance": [
-        lambda u, c, w, t, low, high: torch.where(inside(t, low, high), u + w * (c - u), c),
-        scale_of_each,
-        one_by_one,
-    ],
 }
 
 WRONG = {
@@ -126,29 +97,5 @@ WRONG = {
         (undivided, "sine of the whole angle is missing"),
         (in_degrees, "angle = acos(a · b)"),
         (one_angle_for_all, "keeps the axis"),
-    ],
-    "interval_guidance": [
-        (
-            lambda u, c, w, t, low, high: torch.where(inside(t, low, high), u + w * (c - u), u),
-            "the prompt still counts",
-        ),
-        (lambda u, c, w, t, low, high: inside(t, low, high) * (u + w * (c - u)), "a velocity all the same"),
-        (
-            lambda u, c, w, t, low, high: torch.where(inside(t, low, high), c, u + w * (c - u)),
-            "inside and outside are swapped",
-        ),
-        (
-            lambda u, c, w, t, low, high: torch.where(over((t >= low) & (t < high), u), u + w * (c - u), c),
-            "the other way round",
-        ),
-        (
-            lambda u, c, w, t, low, high: torch.where(over((t >= low) & (t <= high), u), u + w * (c - u), c),
-            "low itself lies outside",
-        ),
-        (lambda u, c, w, t, low, high: u + w * (c - u), "every latent was guided"),
-        (lambda u, c, w, t, low, high: c, "no latent was guided"),
-        (lambda u, c, w, t, low, high: torch.where(inside(t, low, high), c + w * (c - u), c), "1 + w convention"),
-        (with_if, "choose with torch.where"),
-        (no_axis, "spreads it over the latent"),
     ],
 }
