@@ -4,6 +4,7 @@ SUBJECTS = (
     "conventions",
     "latents",
     "vae",
+    "vae_forward",
     "decoders",
     "patches",
     "blocks",

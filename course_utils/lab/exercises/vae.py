@@ -1,4 +1,7 @@
-"""The VAE: sampling, the KL term and its weight, collapsed dimensions and the aggregate posterior."""
+"""The VAE: sampling, the KL term and its weight, collapsed dimensions and the aggregate posterior.
+
+The exercise of `vae_forward` is here under the same name, since one notebook has them all.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,9 @@ from torch.distributions.categorical import Categorical
 from course_utils.lab.exercises.attempt import Attempt
 from course_utils.lab.exercises.checking import Case, Mistake, as_tensor, exercise, hint_for, noise
 from course_utils.lab.exercises.returns import MASK, NUMBER, Wrong
+from course_utils.lab.exercises.vae_forward import vae_forward
+
+__all__ = ["active", "aggregate_variance", "effective_weight", "kl_to_prior", "reparameterise", "vae_forward"]
 
 
 def _normal(mean: Tensor, logvar: Tensor) -> Normal:
