@@ -186,6 +186,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=60.0, help="of the processor, for each arm")
     parser.add_argument("--captions", type=int, default=256)
+    parser.add_argument("--pictures", type=int, default=PICTURES, help="to train on")
     parser.add_argument("--out", type=Path, default=runtime.data_dir() / "results" / "pixel_duel.json")
     asked = parser.parse_args(arguments)
     if not 0 < asked.minutes < float("inf") or asked.captions < 3:
