@@ -93,11 +93,11 @@ def seconds_per_step(part: Part) -> float:
 class Duel:
     """The data that both arms share, and the folder in which a run is kept."""
 
-    def __init__(self, minutes: float, captions: int):
+    def __init__(self, minutes: float, captions: int, pictures: int):
         self.minutes, self.captions = minutes, captions
-        self.folder = runtime.cache_dir() / "pixel_duel" / f"{minutes:g}-minutes"
+        self.folder = runtime.cache_dir() / "pixel_duel" / f"{minutes:g}-minutes-{pictures}-pictures"
         self.folder.mkdir(parents=True, exist_ok=True)
-        source = Plushies(PICTURES, size=SIDE)
+        source = Plushies(pictures, size=SIDE)
         self.pictures = source.in_memory().pictures
         self.clip, self.judge = load("clip"), load("judge")
         self.conditions = captions_embedded(source, self.clip)
@@ -176,7 +176,13 @@ class Duel:
 
     def results(self) -> dict:
         vae = load("vae")
-        about = {"minutes": self.minutes, "captions": self.captions, "pictures": PICTURES, "batch": BATCH, "rate": RATE}
+        about = {
+            "minutes": self.minutes,
+            "captions": self.captions,
+            "pictures": len(self.pictures),
+            "batch": BATCH,
+            "rate": RATE,
+        }
         rebuilt = in_chunks(lambda x: vae.to_picture(vae.to_latent(x)), self.test)
         floors = {"real": self.scores(self.test), "through_the_vae": self.scores(rebuilt)}
         return {"about": {**about, **SHAPE, "steps": STEPS}, **floors, "arms": {name: self.arm(name) for name in ARMS}}
@@ -189,10 +195,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--pictures", type=int, default=PICTURES, help="to train on")
     parser.add_argument("--out", type=Path, default=runtime.data_dir() / "results" / "pixel_duel.json")
     asked = parser.parse_args(arguments)
-    if not 0 < asked.minutes < float("inf") or asked.captions < 3:
-        parser.error("expected --minutes above 0, and --captions of 3 or more")
+    if not 0 < asked.minutes < float("inf") or asked.captions < 3 or asked.pictures < 1:
+        parser.error("expected --minutes above 0, --captions of 3 or more, and --pictures of 1 or more")
     print(runtime.setup(), flush=True)
-    found = Duel(asked.minutes, asked.captions).results()
+    found = Duel(asked.minutes, asked.captions, asked.pictures).results()
     rounded = json.loads(json.dumps(found), parse_float=lambda digits: float(f"{float(digits):.4g}"))
     asked.out.write_text(json.dumps(rounded, indent=1) + "\n", encoding="utf-8")
 
