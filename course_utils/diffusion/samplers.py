@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from course_utils.arguments import number, whole
-from course_utils.diffusion.paths import Prediction
+from course_utils.diffusion.paths import Path, Prediction
 
 Model = Callable[[Tensor, Tensor], Prediction]
 Callback = Callable[[int, Tensor, Prediction], object]
@@ -31,6 +31,30 @@ def time_grid(steps: int) -> Tensor:
     """Times (steps + 1,), evenly from 1 (noise) to 0 (data)."""
     steps = whole("steps", steps, 1, MOST_STEPS)
     return torch.arange(steps, -1, -1, dtype=torch.float64).div(steps).float()
+
+
+def matched_times(path: Path, other: Path, times: Tensor) -> Tensor:
+    """The times of `path` at which its α/σ is that of `other` at `times`, of any shape, in [0, 1]; same shape and dtype.
+
+    0 stays 0. Where `other` is noisier than `path` ever gets, the answer is 1: DDPM's path ends at α/σ = 0.007 and the
+    straight one at 0, so that a very fine grid repeats its first time. α/σ of both must fall as t grows.
+    """
+    if not isinstance(times, Tensor) or not times.is_floating_point():
+        came = times.dtype if isinstance(times, Tensor) else type(times).__name__
+        raise ValueError(f"times is {came}; expected a tensor of floats in [0, 1]")
+    if not bool(((times >= 0) & (times <= 1)).all()):
+        raise ValueError(f"times is {times.tolist()}; expected numbers in [0, 1]")
+
+    def noisiness(p: Path, t: Tensor) -> Tensor:
+        return torch.atan2(p.sigma(t), p.alpha(t))  # grows with σ/α, and is finite where α is 0
+
+    exact = times.detach().cpu().double()  # on the CPU first: not every device has float64
+    wanted, low, high = noisiness(other, exact), torch.zeros_like(exact), torch.ones_like(exact)
+    for _ in range(60):
+        middle = (low + high) / 2
+        above = noisiness(path, middle) >= wanted
+        low, high = torch.where(above, low, middle), torch.where(above, middle, high)
+    return torch.where(exact == 0, exact, high).to(times)
 
 
 def euler(

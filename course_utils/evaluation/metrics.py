@@ -94,23 +94,28 @@ def lpips_diversity(pictures: Tensor, net: nn.Module | None = None) -> float:
 
 
 def _power(pictures: Tensor, name: str) -> tuple[Tensor, Tensor]:
-    """Mean power spectrum over pictures and channels, (H, W), and the radial frequency of each entry, (H, W).
-
-    Each channel's mean is removed, then a Hann window is laid over the picture: a picture's left edge does
-    not continue its right one, and without the window that jump would pass for high frequencies. The scale
-    is such that white noise of variance v has power v at every frequency.
-    """
+    """`_power_of` pictures, after a look at them."""
     check_pictures(pictures, name)
     if not len(pictures):
         raise ValueError(f"{name}: got none; expected at least one picture")
-    height, width = pictures.shape[2:]
+    return _power_of(pictures)
+
+
+def _power_of(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean power spectrum over maps (N, C, H, W) and channels, (H, W), and the radial frequency of each entry, (H, W).
+
+    Each channel's mean is removed, then a Hann window is laid over the map: a map's left edge does
+    not continue its right one, and without the window that jump would pass for high frequencies. The scale
+    is such that white noise of variance v has power v at every frequency.
+    """
+    height, width = maps.shape[2:]
     window = torch.outer(*(torch.hann_window(side, dtype=torch.float64) for side in (height, width)))
     total = torch.zeros(height, width, dtype=torch.float64)
-    for part in pictures.detach().cpu().split(CHUNK):
+    for part in maps.detach().cpu().split(CHUNK):
         x = part.double()
         x = (x - x.mean((2, 3), keepdim=True)) * window
         total += torch.fft.fft2(x).abs().square().mean(1).sum(0)
-    power = total / len(pictures) / window.square().sum()
+    power = total / len(maps) / window.square().sum()
     fy, fx = torch.fft.fftfreq(height, dtype=torch.float64), torch.fft.fftfreq(width, dtype=torch.float64)
     return power, torch.hypot(fy[:, None], fx[None, :])
 
@@ -122,7 +127,22 @@ def radial_power_spectrum(pictures: Tensor) -> tuple[Tensor, Tensor]:
     side wide and centred on whole numbers of cycles, from 1 up to 0.5 cycles/pixel, the finest stripes that
     pixels can hold. Mean removed, Hann window.
     """
-    power, radius = _power(pictures, "pictures")
+    return _rings(*_power(pictures, "pictures"))
+
+
+def latent_power_spectrum(latents: Tensor) -> tuple[Tensor, Tensor]:
+    """As `radial_power_spectrum`, of maps (N, C, h, w) with any channels and range: latents, or pictures brought to scale.
+
+    Frequencies are in cycles per place. Noise of variance 1 has power 1 at all of them, so on the straight path detail of
+    power P is as strong as the noise at t = √P / (1 + √P).
+    """
+    if not isinstance(latents, Tensor) or latents.ndim != 4 or not latents.is_floating_point() or 0 in latents.shape:
+        raise ValueError(f"latents: got {tuple(getattr(latents, 'shape', ()))}; expected floats of shape (N, C, h, w)")
+    return _rings(*_power_of(latents))
+
+
+def _rings(power: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
+    """Spectra (H, W), averaged over the directions in a ring."""
     side = min(power.shape)
     ring = (radius * side).round().long()
     inside = (ring >= 1) & (radius <= 0.5)

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from course_utils.diffusion.paths import Cosine, RectifiedFlow, VariancePreserving
-from course_utils.diffusion.samplers import SAMPLERS, ddim, ddpm, euler, heun, noise_like, time_grid
+from course_utils.diffusion.paths import Cosine, RectifiedFlow, VariancePreserving, over
+from course_utils.diffusion.samplers import SAMPLERS, ddim, ddpm, euler, heun, matched_times, noise_like, time_grid
 
 PATHS = [RectifiedFlow(), VariancePreserving(), Cosine()]
 by_path = pytest.mark.parametrize("path", PATHS, ids=lambda path: type(path).__name__)
@@ -249,3 +249,54 @@ def test_other_refusals():
         ddim(lambda z, t: None, randn(1, 2), time_grid(2), eta=1.5)
     with pytest.raises(ValueError, match="1 generators for 2 latents"):
         noise_like(randn(2, 3), [torch.Generator()])
+
+
+def test_matched_times_have_the_other_paths_ratio():
+    """On the cosine path σ/α = tan(πt/2), which can be turned around by hand."""
+    times = torch.linspace(0, 1, 33, dtype=torch.float64)
+    expected = 2 / torch.pi * torch.atan(times / (1 - times))
+    torch.testing.assert_close(matched_times(Cosine(), RectifiedFlow(), times), expected, atol=1e-12, rtol=0)
+    for path in PATHS:
+        torch.testing.assert_close(matched_times(path, path, times), times, atol=1e-9, rtol=0)
+    inner = times[1:-1].view(-1, 1)  # any shape
+    matched = matched_times(VariancePreserving(), RectifiedFlow(), inner)
+    assert matched.shape == inner.shape
+    path = VariancePreserving()
+    torch.testing.assert_close(path.sigma(matched) / path.alpha(matched), inner / (1 - inner), rtol=1e-9, atol=0)
+
+
+def test_matched_times_keep_the_ends_and_the_dtype():
+    grid = matched_times(VariancePreserving(), RectifiedFlow(), time_grid(16))
+    assert grid.dtype == torch.float32
+    assert grid[[0, -1]].tolist() == [1, 0]
+    assert (grid.diff() < 0).all()
+    beyond = matched_times(
+        VariancePreserving(), RectifiedFlow(), torch.tensor([0.999, 0.9])
+    )  # noisier than α/σ = 0.007
+    assert beyond[0] == 1 > beyond[1]
+
+
+def test_ddim_on_matched_times_is_euler_on_the_straight_path():
+    """The same model in other coordinates: z on DDPM's path, divided by α + σ, lies on the straight one."""
+    straight, curved = RectifiedFlow(), VariancePreserving()
+
+    def model_on(path):
+        def model(z, t):
+            alpha, sigma = (over(x(t), z) for x in (path.alpha, path.sigma))
+            ratio = path.sigma(t) / path.alpha(t)  # the network sees z and the noise in the straight path's coordinates
+            return path.from_z0(network(z / (alpha + sigma), ratio / (1 + ratio)), z, t)
+
+        return model
+
+    times = torch.linspace(0.97, 0, 9, dtype=torch.float64)
+    curved_times, start = matched_times(curved, straight, times), randn(2, 3, 4, 4)
+    scale = curved.alpha(curved_times[0]) + curved.sigma(curved_times[0])
+    by_euler = euler(model_on(straight), start, times)
+    torch.testing.assert_close(ddim(model_on(curved), scale * start, curved_times), by_euler)
+    assert not torch.allclose(ddim(model_on(curved), scale * start, times), by_euler, atol=1e-2)
+
+
+@pytest.mark.parametrize("times", [torch.tensor([1, 0]), [0.5], torch.tensor([1.1]), torch.tensor([float("nan")])])
+def test_matched_times_say_what_they_expect(times):
+    with pytest.raises(ValueError, match=r"^times is .*expected .*\[0, 1\]"):
+        matched_times(Cosine(), RectifiedFlow(), times)

@@ -118,6 +118,16 @@ def test_white_noise_has_flat_power():
     torch.testing.assert_close(power[2:], torch.full_like(power[2:], 0.04), rtol=0.12, atol=0)
 
 
+def test_latents_have_the_spectrum_that_they_would_have_as_pictures():
+    x = noise(16, 3, 16, 16, scale=0.2)
+    frequency, power = metrics.radial_power_spectrum(x)
+    theirs = metrics.latent_power_spectrum(20 * x)  # beyond the range of pictures
+    assert torch.equal(theirs[0], frequency)
+    torch.testing.assert_close(theirs[1], 400 * power)
+    one = torch.randn(256, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(metrics.latent_power_spectrum(one)[1][1:], torch.ones(3).double(), rtol=0.1, atol=0)
+
+
 @pytest.mark.parametrize("cycles", [4, 8, 13])
 @pytest.mark.parametrize("axis", [2, 3])
 def test_stripes_have_power_at_their_frequency(cycles, axis):
@@ -189,6 +199,8 @@ def test_bad_pairs(metric, x, y, message):
     [
         (lambda: metrics.radial_power_spectrum(X[:0]), "pictures: got none; expected at least one"),
         (lambda: metrics.radial_power_spectrum(X[:, :2]), "pictures: expected pictures"),
+        (lambda: metrics.latent_power_spectrum(X[0]), r"latents: got .*; expected floats of shape \(N, C, h, w\)"),
+        (lambda: metrics.latent_power_spectrum(X.long()), "latents: got .*; expected floats"),
         (lambda: metrics.high_frequency_ratio(X, X, above=0.5), "above: got 0.5"),
         (lambda: metrics.high_frequency_ratio(X, X[..., :8]), "fake: got pictures of .* expected real's size"),
         (lambda: metrics.recall_at_1(torch.eye(3), torch.eye(3), ["a"]), r"image_emb: got \(3, 3\); expected 1 rows"),

@@ -9,7 +9,7 @@ from torch import nn
 from course_utils.models.autoencoder import VAE
 from course_utils.models.classifier import AttributeViT, Judge, JudgeConfig, attribute_loss
 from course_utils.models.clip import CLIP, MAX_LOGIT_SCALE
-from course_utils.models.denoiser import Denoiser, DenoiserConfig
+from course_utils.models.denoiser import Denoiser, DenoiserConfig, PictureDenoiser
 from course_utils.models.discriminator import PatchDiscriminator
 from course_utils.models.layers import Attention, Block, ResBlock, sinusoidal
 from course_utils.models.perceptual import DEGRADATIONS, Backbone, degrade, lpips_network
@@ -165,6 +165,19 @@ def test_a_fresh_denoiser_predicts_zero_and_its_loss_has_a_closed_form():
     assert torch.equal(out, torch.zeros_like(out))
     # E‖ε − z₀‖² = 1 + 1 an element for unit latents: the loss of a model that says nothing.
     assert (out - (eps - z0)).square().mean().item() == pytest.approx(2.0, rel=0.02)
+
+
+def test_a_picture_denoiser_answers_with_the_velocity_that_leads_to_its_guess():
+    plain, model = Denoiser(SMALL), PictureDenoiser(SMALL)
+    for p in plain.parameters():
+        nn.init.normal_(p, std=0.2)
+    model.load_state_dict(plain.state_dict())
+    z, t = torch.randn(3, 4, 8, 8), torch.tensor([0.01, 0.4, 1.0])
+    c = nn.functional.normalize(torch.randn(3, 16), dim=1)
+    v = model(z, t, c)
+    guess = plain(z, t, c)
+    torch.testing.assert_close((z - t[:, None, None, None] * v)[1:], guess[1:])
+    torch.testing.assert_close(v[0], (z - guess)[0] / 0.05)  # close to the data the division is held
 
 
 def test_denoiser_uses_time_and_condition():

@@ -1,4 +1,4 @@
-"""The whole generator: velocities, Euler steps and slerp."""
+"""The whole generator: velocities, Euler steps, slerp and velocities from guesses."""
 
 from __future__ import annotations
 
@@ -162,3 +162,54 @@ def slerp(a: Tensor, b: Tensor, share: float) -> Tensor:
     """
     angle = (a * b).sum(-1, keepdim=True).clamp(-1, 1).acos()
     return (((1 - share) * angle).sin() * a + (share * angle).sin() * b) / angle.sin()
+
+
+def _guess_cases() -> list[Case]:
+    """A single picture's path: its velocity is eps − z0, and a perfect guess is z0 itself."""
+    told = torch.full((1, 1, 2, 2), 2.0), torch.full((1, 1, 2, 2), 6.0)
+    # As many pictures as columns: a forgotten axis does not stop the function, and the hint can say what happened.
+    random = noise(3, 2, 3, 3, seed=8), noise(3, 2, 3, 3, seed=9)
+    cases = []
+    for (z0, eps), times in ((told, (0.5,)), (random, (1.0, 0.75, 0.25)), (random, (0.3, 0.1, 0.6))):
+        words = f"at t = {', '.join(f'{t:g}' for t in times)}"
+        if z0 is told[0]:
+            words += ", with z = 4 and ẑ₀ = 2"
+        z = RectifiedFlow().add_noise(z0, eps, torch.tensor(times))
+        cases.append(Case((z, z0, torch.tensor(times)), eps.double() - z0, words))
+    return cases
+
+
+@exercise(
+    cases=_guess_cases,
+    mistakes=[
+        Mistake(
+            lambda z, z0, t: (z - z0) / t,
+            "each picture has its own t, and here they were spread along the last axis instead: "
+            "t[:, None, None, None] has one number for each picture.",
+        ),
+        Mistake(
+            lambda z, z0, t: (z0 - z) / _rows(t, z),
+            "the sign: the velocity points from the data to the noise, and the sampler walks against it.",
+        ),
+        Mistake(lambda z, z0, t: z - z0, "this is the way from ẑ₀ to z. It took the time t: divide by t."),
+        Mistake(
+            lambda z, z0, t: (z - z0) / (1 - _rows(t, z)),
+            "z is t away from the data, not 1 − t: t = 0 is the data.",
+        ),
+        Mistake(lambda z, z0, t: _rows(t, z) * (z - z0), "velocity = way / time: divide by t."),
+        Mistake(
+            lambda z, z0, t: z - _rows(t, z) * z0,
+            "this takes the second argument for a velocity. It is the guess of the picture.",
+        ),
+    ],
+    hint="the path is a straight line that is at ẑ₀ at time 0 and at z at time t: velocity = way / time.",
+    on_error={
+        "must match": "t is (B,) and z is (B, C, H, W): t[:, None, None, None] fits.",
+        "broadcast": "t is (B,) and z is (B, C, H, W): t[:, None, None, None] fits.",
+    },
+    learned=("z0",),
+    on_cpu=(),
+)
+def velocity_to(z: Tensor, z0: Tensor, t: Tensor) -> Tensor:
+    """Noisy pictures z and guesses z0 of their data (B, C, H, W), times t (B,) in (0, 1] → velocities (B, C, H, W)."""
+    return (z - z0) / _rows(t, z)

@@ -26,6 +26,12 @@ def through_the_ends(z, v, t, s):
     return (1 - s) * z0 + s * eps
 
 
+def through_the_noise(z, z0, t):
+    """Find the noise first, then take the line from the data to it."""
+    eps = (z - over(1 - t, z) * z0) / over(t, z)
+    return eps - z0
+
+
 def turned(a, b, share):
     """Rotate a in the plane of a and b."""
     cosine = (a * b).sum(-1, keepdim=True)
@@ -70,6 +76,11 @@ RIGHT = {
         two_sines,
         turned,
     ],
+    "velocity_to": [
+        lambda z, z0, t: (z - z0) / over(t, z),
+        through_the_noise,
+        lambda z, z0, t: torch.stack([(x - y) / s for x, y, s in zip(z, z0, t, strict=True)]),
+    ],
 }
 
 WRONG = {
@@ -97,5 +108,14 @@ WRONG = {
         (undivided, "sine of the whole angle is missing"),
         (in_degrees, "angle = acos(a · b)"),
         (one_angle_for_all, "keeps the axis"),
+    ],
+    "velocity_to": [
+        (lambda z, z0, t: (z - z0) / t, "spread along the last axis"),
+        (lambda z, z0, t: (z0 - z) / over(t, z), "from the data to the noise"),
+        (lambda z, z0, t: z - z0, "divide by t"),
+        (lambda z, z0, t: (z - z0) / (1 - over(t, z)), "not 1 − t"),
+        (lambda z, z0, t: over(t, z) * (z - z0), "way / time"),
+        (lambda z, z0, t: z - over(t, z) * z0, "the guess of the picture"),
+        (lambda z, z0, t: z / over(t, z), "at time 0"),
     ],
 }
