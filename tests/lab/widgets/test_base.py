@@ -12,11 +12,14 @@ import ipywidgets
 import pytest
 import torch
 
+from course_utils.diffusion.mixture import three_petals
+from course_utils.diffusion.paths import RectifiedFlow
 from course_utils.lab import widgets
 from course_utils.lab.widgets.attention_viewer import AttentionViewer
 from course_utils.lab.widgets.base import WRONG, LiveWidget, hidden_image, look, reveal
 from course_utils.lab.widgets.blind_test import BlindTestWidget
 from course_utils.lab.widgets.explorer import CFGExplorer
+from course_utils.lab.widgets.field import FieldExplorer
 from course_utils.lab.widgets.generator import Generator
 from course_utils.lab.widgets.interpolation import Interpolation
 from course_utils.lab.widgets.kl_slider import KLSlider
@@ -224,6 +227,7 @@ MAKERS = {
     AttentionViewer: make_attention_viewer,
     BlindTestWidget: lambda: BlindTestWidget(pictures(2), {"soft": pictures(2)}),
     CFGExplorer: lambda: CFGExplorer(SimpleNamespace()),
+    FieldExplorer: lambda: FieldExplorer(three_petals(RectifiedFlow())),
     Generator: make_generator,
     Interpolation: lambda: Interpolation(VAE(VAEConfig(widths=(16, 16, 16))).eval(), pictures(2)),
     KLSlider: lambda: KLSlider(VAESweep((0.0, 1.0), VectorVAEConfig((16, 16, 16, 16), 8)), pictures(2)),
@@ -239,6 +243,7 @@ TEXTS = {
     AttentionViewer: "Attention viewer: run this cell in a notebook to choose layer, head and token",
     BlindTestWidget: "blind test: run this cell in a notebook to take it",
     CFGExplorer: "CFG explorer: run this cell in a notebook to drag w",
+    FieldExplorer: "field explorer: run this cell in a notebook to move t, the steps and w",
     Generator: "generator: run this cell in a notebook to use it",
     Interpolation: "Interpolation: run this cell in a notebook to walk between two pictures",
     KLSlider: "KL slider: run this cell in a notebook to drag the weight",

@@ -50,7 +50,9 @@ def test_no_html_has_a_colour_of_its_own():
     assert html.count("color:color-mix(") == html.count("color:") == 2
 
 
-@pytest.mark.parametrize("name", ["AttentionViewer", "TemperatureSlider", "KLSlider", "ToyVAEExplorer"])
+@pytest.mark.parametrize(
+    "name", ["AttentionViewer", "TemperatureSlider", "KLSlider", "ToyVAEExplorer", "FieldExplorer"]
+)
 def test_drawings_bring_their_own_paper(name):
     widget = {kind.__name__: make for kind, make in MAKERS.items()}[name]()
     widget.refresh()
