@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from course_utils.arguments import number, whole
@@ -26,4 +28,18 @@ def mean_interval(values: Tensor) -> tuple[float, float]:
     if not bool(v.isfinite().all()):
         raise ValueError("values: got NaN or infinity; expected finite values")
     middle, half = float(v.mean()), Z * float(v.std()) / math.sqrt(len(v))
+    return middle - half, middle + half
+
+
+def jackknife_interval(statistic: Callable[[Tensor], float], rows: Tensor) -> tuple[float, float]:
+    """The interval of a smooth statistic of independent rows (n, ...), n ≥ 3: 1.96 jackknife errors on either side.
+
+    It asks how the statistic changes when a single row is left out (Efron & Stein 1981). Not for maxima and medians, which
+    a single row often does not change at all.
+    """
+    if not isinstance(rows, Tensor) or not rows.ndim or len(rows) < 3:
+        raise ValueError(f"rows: got {tuple(getattr(rows, 'shape', ()))}; expected (n, ...) with n ≥ 3")
+    n = len(rows)
+    without = torch.tensor([statistic(torch.cat([rows[:i], rows[i + 1 :]])) for i in range(n)], dtype=torch.float64)
+    middle, half = statistic(rows), Z * math.sqrt((n - 1) * float(without.var(correction=0)))
     return middle - half, middle + half

@@ -119,16 +119,25 @@ def normalised_entropy(values: Tensor, kinds: int) -> float:
 def open_diversity(judge: Predicts, pictures: Tensor, named: Tensor) -> float:
     """How differently samples of *one* prompt fill in what the prompt leaves open: 0 (all alike) to 1.
 
-    For each attribute that the prompt does not name: the entropy of the judge's predictions over the n ≥ 2
-    pictures, divided by the largest that n pictures can have; then the plain mean over those attributes. The
-    accessory's colour is judged on the pictures that show an accessory, and left out when fewer than two do.
-    NaN when nothing is open. Few samples underestimate an entropy: compare only at equal n.
-
-    pictures (n, 3, H, W) in [-1, 1]; named (6,), or (n, 6) with n equal rows.
+    `diversity_of` what the judge sees in pictures (n, 3, H, W), n ≥ 2, in [-1, 1].
+    named (6,), or (n, 6) with n equal rows.
     """
     found = predictions(judge, pictures)
     if len(found) < 2:
         raise ValueError(f"pictures: got {len(found)}; expected at least 2 samples of one prompt")
+    return diversity_of(found, named)
+
+
+def diversity_of(found: Tensor, named: Tensor) -> float:
+    """How different the open attributes are in n ≥ 2 rows `found` (n, 6) of one prompt: 0 (all alike) to 1.
+
+    For each attribute that the prompt does not name: the entropy of the rows, such as `predictions` or the true
+    attributes of real pictures, divided by the largest that n rows can have; then the plain mean over those attributes.
+    The accessory's colour counts on the rows that have an accessory, and is left out when fewer than two do.
+    NaN when nothing is open. Few samples underestimate an entropy: compare only at equal n.
+
+    named (6,), or (n, 6) with n equal rows.
+    """
     if isinstance(named, Tensor) and named.ndim == 1:
         named = named.expand(len(found), -1)
     row = check_named(named, len(found))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from course_utils.evaluation.intervals import mean_interval, share_interval
+from course_utils.evaluation.intervals import jackknife_interval, mean_interval, share_interval
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 10), (10, 10), (3, 10), (1, 1), (483, 512), (500, 1024)])
@@ -31,6 +31,27 @@ def test_they_hold_the_truth_as_often_as_they_say():
     assert 0.93 < sum(low <= 0.5 <= high for low, high in means) / 2000 < 0.97
 
 
+def test_a_means_jackknife_interval_is_the_means():
+    x = torch.randn(30, 2, generator=torch.Generator().manual_seed(0)).double()
+    assert jackknife_interval(lambda rows: float(rows[:, 1].mean()), x) == pytest.approx(
+        mean_interval(x[:, 1]), rel=1e-9
+    )
+
+
+def test_the_jackknife_finds_how_much_an_entropy_scatters():
+    g = torch.Generator().manual_seed(0)
+    p = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
+
+    def entropy(rows):
+        share = torch.bincount(rows, minlength=3) / len(rows)
+        return float(-torch.xlogy(share, share).sum())
+
+    draws = torch.multinomial(p, 300 * 60, replacement=True, generator=g).view(300, 60)
+    scatter = torch.tensor([entropy(row) for row in draws]).std()
+    halves = [(high - low) / 2 for low, high in (jackknife_interval(entropy, row) for row in draws[:40])]
+    assert sum(halves) / 40 == pytest.approx(1.96 * float(scatter), rel=0.15)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -38,6 +59,7 @@ def test_they_hold_the_truth_as_often_as_they_say():
         (lambda: share_interval(0.5, 0), "n is 0; expected a whole number, 1 or more"),
         (lambda: mean_interval(torch.ones(1)), r"values: got \(1,\); expected"),
         (lambda: mean_interval(torch.tensor([1.0, float("nan")])), "values: got NaN"),
+        (lambda: jackknife_interval(len, torch.ones(2, 4)), r"rows: got \(2, 4\); expected"),
     ],
 )
 def test_bad_input_is_refused(call, message):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from course_utils.datasets.attributes import NAMES
-from course_utils.evaluation.judge import accuracy, adherence, normalised_entropy, open_diversity
+from course_utils.evaluation.judge import accuracy, adherence, diversity_of, normalised_entropy, open_diversity
 
 COLOUR = NAMES.index("accessory_colour")
 
@@ -82,6 +82,7 @@ def test_diversity_looks_at_open_attributes_alone():
     rows = [[0, 0, 1, 1, 0, 2], [0, 1, 1, 1, 1, 2], [4, 2, 1, 1, 2, 2], [4, 3, 1, 1, 3, 2]]
     named = torch.tensor([-1, 0, 1, 1, 0, -1])
     expected = (math.log(2) / math.log(4) + 0.0) / 2
+    assert diversity_of(torch.tensor(rows), named) == pytest.approx(expected)
     assert open_diversity(Saw(*rows), pictures(4), named) == pytest.approx(expected)
     assert open_diversity(Saw(*rows), pictures(4), named.expand(4, -1)) == pytest.approx(expected)
     assert math.isnan(open_diversity(Saw(*rows), pictures(4), torch.tensor([0, 0, 1, 1, 0, 2])))

@@ -270,7 +270,7 @@ def _two_push_cases() -> list[Case]:
         ),
         Mistake(
             lambda u, c, n, w, v: n + w * (c - n) + 0 * v,
-            "this puts eps_neg in the place of eps_uncond, as section 10 does. Here both pushes start at eps_uncond, so "
+            "this puts eps_neg in the place of eps_uncond, as section 11 does. Here both pushes start at eps_uncond, so "
             "that what the two prompts share does not cancel.",
         ),
         Mistake(
