@@ -1,5 +1,6 @@
 """The parts that the recipes of autoencoders and of the backbone are made of."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -10,10 +11,11 @@ from course_utils.datasets.plushies import Plushies
 from course_utils.images import looked_at
 from course_utils.models.autoencoder import VAE, VAEConfig
 from course_utils.training.batches import draw, draw_crops
+from course_utils.training.budget import Budget
 from course_utils.training.loop import fit
 from course_utils.training.recipes.backbone import backbone
 from course_utils.training.recipes.decoders import decoder_parts
-from course_utils.training.recipes.vae import vae_part
+from course_utils.training.recipes.vae import decoder_part, vae, vae_part
 
 TINY = VAEConfig(widths=(16, 16, 16))
 
@@ -59,6 +61,32 @@ def test_vae_part_takes_its_batches_from_whoever_draws_them():
     x, _ = draw_crops(large, 8, torch.Generator().manual_seed(1))
     expected = losses.reconstruction(x, model.decode(model.encode(x).mode())).mean() / (3 * 64 * 64)
     torch.testing.assert_close(value, expected)
+
+
+def test_the_decoder_alone_leaves_latents_as_they_are(data):
+    model = tiny_vae()
+    encoder, decoder = weights(model.encoder), weights(model.decoder)
+    part = decoder_part(model, data, 8)
+    before = part.loss(torch.Generator().manual_seed(1))[0].item()
+    fit(part, steps=60)
+    assert torch.equal(weights(model.encoder), encoder)
+    assert not torch.equal(weights(model.decoder), decoder)
+    assert part.loss(torch.Generator().manual_seed(1))[0].item() < 0.8 * before
+
+
+def test_the_decoder_alone_learns_from_means_of_posteriors(data):
+    model = tiny_vae()
+    value, _ = decoder_part(model, data, 8).loss(torch.Generator().manual_seed(1))
+    x, _ = draw_crops(data, 8, torch.Generator().manual_seed(1))
+    expected = losses.reconstruction(x, model.decode(model.encode(x).mode())).mean() / x[0].numel()
+    torch.testing.assert_close(value, expected)
+
+
+def test_the_vae_trains_both_halves_and_then_its_decoder(monkeypatch):
+    trained = []
+    monkeypatch.setattr(Budget, "fit", lambda budget, part, seed: trained.append((budget.state, part.module)))
+    model, _ = vae(Budget(8, 2, 4, 2, state=Path("kept")))
+    assert trained == [(Path("kept/both"), model), (Path("kept/decoder"), model.decoder)]
 
 
 def test_the_backbone_is_asked_for_attributes_of_whole_pictures_only(monkeypatch):

@@ -55,7 +55,7 @@ BUILDS_ON: dict[str, tuple[str, ...]] = {
 # Pictures in memory, optimiser steps, pictures per step, pictures to measure on.
 _DECODER = {
     "ci": Budget(256, 4, 8, 64),
-    "cpu": Budget(8_000, 600, 16, 512),
+    "cpu": Budget(8_000, 1_600, 16, 512),
     "gpu": Budget(60_000, 20_000, 32, 512),
 }
 _DENOISER = {

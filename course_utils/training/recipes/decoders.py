@@ -24,6 +24,10 @@ COLOUR = 2.0
 """How much more a wrong colour counts. Fur is lighter or darker than its ground and never of another colour, so that there
 is nothing to invent here; without this the first thing that LPIPS and a critic teach is confetti along every edge."""
 
+PERCEPTUAL = 0.03
+ADVERSARIAL = 0.15
+"""With 0.5 in its place there is more fine detail (0.75 against 0.56 of the real power), and eyes dissolve into speckle."""
+
 
 def chroma(x: Tensor) -> Tensor:
     """What is left of pictures (B, 3, H, W) without their grey: the mean over the three colours is 0."""
@@ -77,9 +81,9 @@ def decoder_parts(
 
     part = partial(Part, betas=(0.5, 0.9), weight_decay=0.0)
     if critic is None:
-        return [part(decoder, decoder_loss, lr=2e-4, ema=0.99)]
+        return [part(decoder, decoder_loss, lr=3e-4, ema=0.998)]
     # The critic starts from nothing and must stay ahead (two learning rates: Heusel et al. 2017, §2).
-    return [part(critic, critic_loss, lr=2e-3), part(decoder, decoder_loss, lr=2e-4, ema=0.99, start=delay)]
+    return [part(critic, critic_loss, lr=2e-3), part(decoder, decoder_loss, lr=3e-4, ema=0.998, start=delay)]
 
 
 def _decoder(budget: Budget, seed: int, perceptual: float, adversarial: float) -> tuple[nn.Module, dict]:
@@ -99,14 +103,14 @@ def _decoder(budget: Budget, seed: int, perceptual: float, adversarial: float) -
 
 def sharp_decoder(budget: Budget, seed: int = 0) -> tuple[nn.Module, dict]:
     """The VAE's decoder, taught to draw fur: L1 + LPIPS + a patch discriminator."""
-    return _decoder(budget, seed, perceptual=0.02, adversarial=0.5)
+    return _decoder(budget, seed, perceptual=PERCEPTUAL, adversarial=ADVERSARIAL)
 
 
 def lpips_decoder(budget: Budget, seed: int = 0) -> tuple[nn.Module, dict]:
     """The sharp decoder without the discriminator, for notebook 03."""
-    return _decoder(budget, seed, perceptual=0.02, adversarial=0.0)
+    return _decoder(budget, seed, perceptual=PERCEPTUAL, adversarial=0.0)
 
 
 def gan_decoder(budget: Budget, seed: int = 0) -> tuple[nn.Module, dict]:
     """The sharp decoder without LPIPS, for notebook 03."""
-    return _decoder(budget, seed, perceptual=0.0, adversarial=0.5)
+    return _decoder(budget, seed, perceptual=0.0, adversarial=ADVERSARIAL)

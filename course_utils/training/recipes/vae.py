@@ -53,16 +53,38 @@ def vae_part(
     return Part(model, loss, lr=lr, ema=ema, weight_decay=0.0)
 
 
+def decoder_part(model: Autoencoder, data: PlushieTensors, batch: int, lr: float = 1e-3) -> Part:
+    """The decoder alone, to fit with ½‖x − x̂‖² on the means of crops' posteriors: the latents stay what they are.
+
+    A denoiser is trained and sampled without the encoder's noise, so the decoder may do without it, too. Stable
+    Diffusion's own decoder was trained on in this way (the model card of sd-vae-ft-mse).
+    """
+    decoder = model.decoder.requires_grad_(True)
+
+    def loss(g: torch.Generator) -> tuple[Tensor, dict]:
+        x, _ = draw_crops(data, batch, g)
+        with torch.no_grad():
+            z = model.encode(x).mode()
+        value = losses.reconstruction(x, decoder(z)).mean() / x[0].numel()
+        return value, {"loss": value.detach()}
+
+    return Part(decoder, loss, lr=lr, ema=0.998, weight_decay=0.0)
+
+
 def _measure(model: Autoencoder, x: Tensor) -> dict[str, float]:
     kl = in_chunks(lambda part: model.encode(part).kl(), x)
     return {"psnr": float(psnr(x, reconstructed(model, x)).mean()), "kl": float(kl.mean())}
 
 
 def vae(budget: Budget, seed: int = 0) -> tuple[VAE, dict]:
-    """The autoencoder of the latent space, trained on crops and measured on whole pictures."""
+    """The autoencoder of the latent space, trained on crops and measured on whole pictures; then its decoder, for as long."""
     torch.manual_seed(seed)
     data, model = Plushies(budget.pictures).in_memory(), place(VAE())
-    budget.fit(vae_part(model, data, budget.batch, KL_WEIGHT, ema=0.999, drawn=draw_crops), seed)
+    for name, part in (
+        ("both", vae_part(model, data, budget.batch, KL_WEIGHT, ema=0.999, drawn=draw_crops)),
+        ("decoder", decoder_part(model, data, budget.batch)),
+    ):
+        replace(budget, state=budget.state and budget.state / name).fit(part, seed)
     model.measure_latents(data.pictures[:2048])
     x = to_float(held_out(budget.held_out).pictures)
     return model, _measure(model, x) | {"kl_weight": KL_WEIGHT}
