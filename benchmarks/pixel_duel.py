@@ -35,6 +35,7 @@ from course_utils.evaluation.judge import adherence
 from course_utils.evaluation.kernel import StandardFeatures, kernel_distance, kernel_interval
 from course_utils.images import to_float
 from course_utils.models.denoiser import Denoiser, DenoiserConfig, PictureDenoiser
+from course_utils.training import state
 from course_utils.training.batches import place
 from course_utils.training.loop import Part, fit
 from course_utils.training.recipes.denoiser import captions_embedded, denoiser_part
@@ -128,6 +129,7 @@ class Duel:
                 self.note(name).write_text(json.dumps(plan), encoding="utf-8")
             self.fit(name, part)
             save_file({k: v.contiguous() for k, v in model.state_dict().items()}, weights)
+            state.remove(self.folder / f"{name}-state")
         model.load_state_dict(load_file(weights))
         return model.eval().requires_grad_(False), codec, json.loads(self.note(name).read_text(encoding="utf-8"))
 
