@@ -33,7 +33,7 @@ def test_dragging_w_changes_the_pictures(notebook, explorer):
     picture, strip = explorer.locator(".cfg-pictures img").first, explorer.locator(".cfg-strip img").first
     before, strip_before = image_bytes(picture), image_bytes(strip)
     assert before[:2] == b"\xff\xd8", "the pictures arrive as a JPEG"
-    screenshot(notebook, "07_before")
+    screenshot(notebook, "08_before")
 
     drag(notebook, explorer, (0.0, 0.3, 0.1, 0.5, 0.7, 0.9, 0.8), steps=6, pause=40)
     let_go = time.monotonic()
@@ -50,7 +50,7 @@ def test_dragging_w_changes_the_pictures(notebook, explorer):
     notebook.wait_for_timeout(1500)
     assert image_bytes(picture) == after, "nothing older arrives later"
     assert image_bytes(strip) == strip_before, "the strip does not depend on w"
-    screenshot(notebook, "07_after")
+    screenshot(notebook, "08_after")
     assert took < LOOSE
 
 
@@ -64,7 +64,7 @@ def test_w_may_be_negative_and_another_model_keeps_it(notebook, explorer):
     assert -2 <= w < -1
     wait_for_text(notebook, LABEL, f"w = {w:g} ")
     assert meaning.text_content() == "away from the prompt"
-    screenshot(notebook, "07_negative")
+    screenshot(notebook, "08_negative")
 
     before = image_bytes(picture)
     explorer.locator(".cfg-model select").first.select_option(label="yours")
@@ -77,7 +77,7 @@ def test_w_may_be_negative_and_another_model_keeps_it(notebook, explorer):
     assert min(size for size in sizes if size) >= 128, "no tile is smaller"
     notebook.evaluate(DARK)
     notebook.wait_for_timeout(1000)
-    screenshot(notebook, "07_yours_dark")
+    screenshot(notebook, "08_yours_dark")
 
 
 def test_arrow_keys_move_w(notebook, explorer):

@@ -16,7 +16,7 @@ def test_words_a_picture_a_mixture_and_another_method(notebook):
     come_to(notebook, generator)
     seen = [image_bytes(picture)]
     assert seen[0][:2] == b"\xff\xd8", "the pictures arrive as a JPEG"
-    screenshot(notebook, "08_before")
+    screenshot(notebook, "09_before")
 
     generator.locator(".generator-reference button", has_text="3").click()
     wait_for_text(notebook, LABEL, "picture 3 50%")
@@ -31,4 +31,4 @@ def test_words_a_picture_a_mixture_and_another_method(notebook):
     seen.append(image_bytes(picture))
     assert len(set(seen)) == 4, "each of the changes makes other pictures"
     wait_for_text(notebook, ".generator .generator-status", "of what was asked for is there")
-    screenshot(notebook, "08_after")
+    screenshot(notebook, "09_after")
