@@ -18,6 +18,8 @@ from course_utils.lab.widgets.field_core import (
     FieldResult,
 )
 
+ALL = -1  # a list shows nothing for None
+
 
 class FieldExplorer(LiveWidget):
     """The widget: t, steps and w as sliders, the class, the sampler and the field as lists; arrows and trajectories.
@@ -31,12 +33,14 @@ class FieldExplorer(LiveWidget):
     def __init__(self, mixture: LabelledMixture, request: FieldRequest | None = None, seed: int = 0):
         super().__init__(FieldCore(mixture, seed))
         start = request or FieldRequest()
-        classes = [("all", None), *((str(y), y) for y in range(mixture.classes))]
+        classes = [("all", ALL), *((str(y), y) for y in range(mixture.classes))]
         low, high = min(0.0, start.guidance_scale), max(W_MAX, start.guidance_scale)
         self.t = w.FloatSlider(start.t, min=0.0, max=1.0, step=0.02, description="t", **look(430, 60))
         self.steps = w.IntSlider(start.steps, min=1, max=MOST_STEPS, description="steps", **look(430, 60))
         self.w = w.FloatSlider(start.guidance_scale, min=low, max=high, step=0.25, description="w", **look(430, 60))
-        self.y = w.Dropdown(options=classes, value=start.y, description="class", **look(150, 60))
+        self.y = w.Dropdown(
+            options=classes, value=ALL if start.y is None else start.y, description="class", **look(150, 60)
+        )
         self.sampler = w.Dropdown(options=OFFERED, value=start.sampler, description="sampler", **look(170, 60))
         self.field = w.Dropdown(options=FIELDS, value=start.field, description="arrows", **look(180, 60))
         for name in ("t", "steps", "w", "y", "sampler", "field"):
@@ -53,10 +57,11 @@ class FieldExplorer(LiveWidget):
     def request(self) -> FieldRequest:
         """What the controls say now."""
         y, sampler = self.y.value, self.sampler.value
+        y = None if y == ALL else y
         return FieldRequest(self.t.value, self.steps.value, sampler, self.w.value, y, self.field.value)
 
     def asked(self, change: dict) -> None:
-        self.w.disabled = self.y.value is None
+        self.w.disabled = self.y.value == ALL
         super().asked(change)
 
     def busy(self, request: FieldRequest) -> str:
