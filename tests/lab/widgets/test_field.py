@@ -139,9 +139,8 @@ def test_static_picture_has_three_times_and_the_ways(explorer):
     assert picture.width > 3.5 * 270
 
 
-def test_the_list_of_classes_shows_what_is_chosen():
+def test_the_list_of_classes_shows_what_is_chosen(explorer):
     """A list whose value is None shows an empty line."""
-    explorer = FieldExplorer(three_petals(PATH))
     assert explorer.y.label == "all"
     assert explorer.y.value is not None
     assert explorer.request.y is None
