@@ -146,4 +146,5 @@ def test_the_list_of_classes_shows_what_is_chosen(explorer):
     assert explorer.request.y is None
     explorer.y.value = 0
     assert explorer.request.y == 0
+    assert explorer.wait(SECONDS)
     assert not explorer.w.disabled
