@@ -7,17 +7,49 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
 from torch import Tensor
 
+from course_utils.diffusion.mixture import LabelledMixture
 from course_utils.diffusion.samplers import Generators, Model
-from course_utils.lab.plots import COLOURS
+from course_utils.lab.plots import COLOURS, INK, PAPER
 
 REACH = 2.6
 LEVELS = (0.05, 0.15, 0.35, 0.6, 0.85)  # of a density's peak
 
 Field = Callable[[Tensor], Tensor]
 """Points (N, 2) -> a vector at each (N, 2), or a number (N,)."""
+
+
+def check_mixture(mixture: LabelledMixture) -> None:
+    """Raises ValueError for a mixture that does not lie in the plane."""
+    if mixture.means.shape[1] != 2:
+        raise ValueError(f"mixture: got one in {mixture.means.shape[1]} dimensions; expected 2")
+
+
+def panels(rows: int, columns: int, side: float) -> tuple[Figure, np.ndarray]:
+    """A figure of panels `side` inches wide, with room for a title, and its axes row by row, (rows · columns,).
+
+    It is apart from pyplot, which is not made for a widget's thread, and brings its own paper.
+    """
+    figure = Figure(figsize=(columns * side, rows * (side + 0.3)), dpi=100, facecolor=PAPER)
+    edges = {"left": 0.005, "right": 0.995, "bottom": 0.01, "top": 1 - 0.07 / rows, "wspace": 0.03, "hspace": 0.12}
+    axes = figure.subplots(rows, columns, squeeze=False, gridspec_kw=edges).ravel()
+    for ax in axes:
+        ax.set_facecolor(PAPER)
+        ax.title.set_color(INK)
+    return figure, axes
+
+
+def drawn(figure: Figure) -> Image.Image:
+    """A figure of `panels` as a picture."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
 
 
 def plane(ax, title: str = "", reach: float = REACH) -> None:

@@ -1,5 +1,8 @@
 """Batches: what is drawn at random, where crops are cut out, and look-alikes, which are found in the captions."""
 
+import os
+import subprocess
+import sys
 from itertools import combinations
 
 import pytest
@@ -103,6 +106,26 @@ def test_groups_hold_all_captions_with_their_two_words():
     both = [tuple(i for i, own in enumerate(said) if {a, b} <= own) for a, b in combinations(rare, 2)]
     assert found == {rows for rows in both if len(rows) >= LOOK_ALIKES}
     assert found == {tuple(range(20)), tuple(range(20, 36))}
+
+
+IN_ORDER = """
+from itertools import combinations
+from course_utils.training.recipes.clip import word_groups
+texts = [f"{a} {b}" for a, b in combinations("abcdefgh", 2) for _ in range(16)] + ["all of us"] * 2000
+print([group.tolist()[0] for group in word_groups(texts)])
+"""
+
+
+def test_groups_come_in_one_order_in_every_process():
+    """Python orders a set of words anew in each process, and a batch is drawn by the groups' numbers."""
+    found = [
+        subprocess.run(
+            [sys.executable, "-c", IN_ORDER], env=os.environ | {"PYTHONHASHSEED": seed}, capture_output=True, check=True
+        )
+        for seed in ("0", "1", "2")
+    ]
+    assert len({run.stdout for run in found}) == 1
+    assert found[0].stdout.count(b",") == 27, "a group for each pair of words"
 
 
 def test_a_batch_of_look_alikes_is_made_of_groups(captions):

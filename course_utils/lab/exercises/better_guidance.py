@@ -5,12 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from course_utils.diffusion.paths import over
 from course_utils.lab.exercises.checking import Case, Mistake, exercise, noise
-
-
-def _rows(values: Tensor, z: Tensor) -> Tensor:
-    """A number for each latent, (B,), shaped to multiply (B, ...)."""
-    return values.reshape(-1, *[1] * (z.ndim - 1))
 
 
 def _interval_cases() -> list[Case]:
@@ -36,29 +32,29 @@ _EACH_ROW = "look at each latent's own t: (t > low) & (t <= high) is one truth v
     cases=_interval_cases,
     mistakes=[
         Mistake(
-            lambda u, c, w, t, low, high: torch.where(_rows((t > low) & (t <= high), u), _guided(u, c, w), u),
+            lambda u, c, w, t, low, high: torch.where(over((t > low) & (t <= high), u), _guided(u, c, w), u),
             "outside the interval the prompt still counts: return v_c there, not v_u.",
         ),
         Mistake(
-            lambda u, c, w, t, low, high: _rows((t > low) & (t <= high), u) * _guided(u, c, w),
+            lambda u, c, w, t, low, high: over((t > low) & (t <= high), u) * _guided(u, c, w),
             "outside the interval the answer is v_c: no guidance, but a velocity all the same.",
         ),
         Mistake(
-            lambda u, c, w, t, low, high: torch.where(_rows((t > low) & (t <= high), u), c, _guided(u, c, w)),
+            lambda u, c, w, t, low, high: torch.where(over((t > low) & (t <= high), u), c, _guided(u, c, w)),
             "inside and outside are swapped: torch.where(inside, guided, v_c).",
         ),
         Mistake(
-            lambda u, c, w, t, low, high: torch.where(_rows((t >= low) & (t < high), u), _guided(u, c, w), c),
+            lambda u, c, w, t, low, high: torch.where(over((t >= low) & (t < high), u), _guided(u, c, w), c),
             "the ends are the other way round: t > low and t <= high.",
         ),
         Mistake(
-            lambda u, c, w, t, low, high: torch.where(_rows((t >= low) & (t <= high), u), _guided(u, c, w), c),
+            lambda u, c, w, t, low, high: torch.where(over((t >= low) & (t <= high), u), _guided(u, c, w), c),
             "low itself lies outside: t > low, and t <= high.",
         ),
         Mistake(lambda u, c, w, t, low, high: _guided(u, c, w), f"every latent was guided: {_EACH_ROW}"),
         Mistake(lambda u, c, w, t, low, high: c, f"no latent was guided: {_EACH_ROW}"),
         Mistake(
-            lambda u, c, w, t, low, high: torch.where(_rows((t > low) & (t <= high), u), c + w * (c - u), c),
+            lambda u, c, w, t, low, high: torch.where(over((t > low) & (t <= high), u), c + w * (c - u), c),
             "this is the 1 + w convention: guided is v_u + w (v_c − v_u).",
         ),
     ],
@@ -75,7 +71,7 @@ def interval_guidance(v_u: Tensor, v_c: Tensor, w: float, t: Tensor, low: float,
 
     Kynkäänniemi et al. 2024.
     """
-    inside = _rows((t > low) & (t <= high), v_u)
+    inside = over((t > low) & (t <= high), v_u)
     return torch.where(inside, v_u + w * (v_c - v_u), v_c)
 
 

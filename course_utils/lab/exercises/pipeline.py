@@ -5,13 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from course_utils.diffusion.paths import Cosine, Path, RectifiedFlow, VariancePreserving
+from course_utils.diffusion.paths import Cosine, Path, RectifiedFlow, VariancePreserving, over
 from course_utils.lab.exercises.checking import Case, Mistake, exercise, noise
-
-
-def _rows(values: Tensor, z: Tensor) -> Tensor:
-    """A number for each latent, (B,), shaped to multiply (B, ...)."""
-    return values.reshape(-1, *[1] * (z.ndim - 1))
 
 
 def _finite_difference(path: Path, z0: Tensor, eps: Tensor, t: Tensor, step: float = 1e-4) -> Tensor:
@@ -48,15 +43,15 @@ def _velocity_cases() -> list[Case]:
             "this holds on the straight path only, where α′ = −1 and σ′ = 1: use d_alpha and d_sigma.",
         ),
         Mistake(
-            lambda z0, eps, a, s: _rows(a, z0) * eps + _rows(s, z0) * z0,
+            lambda z0, eps, a, s: over(a, z0) * eps + over(s, z0) * z0,
             "the two are swapped: α goes with the data z0, σ with the noise eps.",
         ),
         Mistake(
-            lambda z0, eps, a, s: _rows(s, z0) * eps - _rows(a, z0) * z0,
+            lambda z0, eps, a, s: over(s, z0) * eps - over(a, z0) * z0,
             "the sign: α′ is negative already, since the data fades. Add both terms.",
         ),
         Mistake(
-            lambda z0, eps, a, s: -_rows(a, z0) * z0 - _rows(s, z0) * eps,
+            lambda z0, eps, a, s: -over(a, z0) * z0 - over(s, z0) * eps,
             "the sign: t runs from data to noise, and the velocity is dz/dt. The sampler walks against it.",
         ),
     ],
@@ -70,7 +65,7 @@ def _velocity_cases() -> list[Case]:
 )
 def path_velocity(z0: Tensor, eps: Tensor, d_alpha: Tensor, d_sigma: Tensor) -> Tensor:
     """z0 and eps (B, C, h, w), α′ and σ′ at each latent's t, (B,) each → dz_t/dt (B, C, h, w)."""
-    return _rows(d_alpha, z0) * z0 + _rows(d_sigma, z0) * eps
+    return over(d_alpha, z0) * z0 + over(d_sigma, z0) * eps
 
 
 def _euler_cases() -> list[Case]:
@@ -188,17 +183,17 @@ def _guess_cases() -> list[Case]:
             "t[:, None, None, None] has one number for each picture.",
         ),
         Mistake(
-            lambda z, z0, t: (z0 - z) / _rows(t, z),
+            lambda z, z0, t: (z0 - z) / over(t, z),
             "the sign: the velocity points from the data to the noise, and the sampler walks against it.",
         ),
         Mistake(lambda z, z0, t: z - z0, "this is the way from ẑ₀ to z. It took the time t: divide by t."),
         Mistake(
-            lambda z, z0, t: (z - z0) / (1 - _rows(t, z)),
+            lambda z, z0, t: (z - z0) / (1 - over(t, z)),
             "z is t away from the data, not 1 − t: t = 0 is the data.",
         ),
-        Mistake(lambda z, z0, t: _rows(t, z) * (z - z0), "velocity = way / time: divide by t."),
+        Mistake(lambda z, z0, t: over(t, z) * (z - z0), "velocity = way / time: divide by t."),
         Mistake(
-            lambda z, z0, t: z - _rows(t, z) * z0,
+            lambda z, z0, t: z - over(t, z) * z0,
             "this takes the second argument for a velocity. It is the guess of the picture.",
         ),
     ],
@@ -212,4 +207,4 @@ def _guess_cases() -> list[Case]:
 )
 def velocity_to(z: Tensor, z0: Tensor, t: Tensor) -> Tensor:
     """Noisy pictures z and guesses z0 of their data (B, C, H, W), times t (B,) in (0, 1] → velocities (B, C, H, W)."""
-    return (z - z0) / _rows(t, z)
+    return (z - z0) / over(t, z)

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
@@ -24,7 +21,7 @@ POINTS, NODES = 40, 17
 MOST_STEPS, W_MAX = 100, 8.0
 FIELDS = ("velocity", "score")
 OFFERED = ("euler", "ddim", "ddpm")
-SIDE, DPI = 4.9, 100  # inches of a panel, and pixels of an inch
+SIDE, SMALL = 4.9, 2.7  # inches of a panel
 ALL, CLASS = "#B4B8BE", plots.COLOURS[2]
 
 
@@ -63,8 +60,7 @@ class FieldCore:
     """The exact field of a mixture in the plane on its own path, and ways from the same `n` points of noise."""
 
     def __init__(self, mixture: LabelledMixture, seed: int = 0, n: int = POINTS):
-        if mixture.means.shape[1] != 2:
-            raise ValueError(f"mixture: got one in {mixture.means.shape[1]} dimensions; expected 2")
+        planes.check_mixture(mixture)
         self.mixture, self.seed = mixture, whole("seed", seed, 0, 2**32)
         self.start = torch.randn(whole("n", n, 1, 1000), 2, generator=torch.Generator().manual_seed(self.seed))
 
@@ -90,24 +86,31 @@ class FieldCore:
         arrows, ways, times = self.field(request, at), self.ways(request), time_grid(request.steps)
         if should_stop and should_stop():
             return None
-        figure, (left, right) = _panels(2)
-        self._draw_field(left, request, at, arrows)
+        figure, (left, right) = self._panels(2, SIDE)
+        self._draw_field(left, request, arrows)
         left.plot(*ways[int((times - request.t).abs().argmin())].T, ".", color=plots.COLOURS[1], markersize=5)
         self._draw_ways(right, request, ways)
-        return FieldResult(request, at, arrows, times, ways, plots.to_jpeg(_drawn(figure)))
+        return FieldResult(request, at, arrows, times, ways, plots.to_jpeg(planes.drawn(figure)))
 
     def overview(self, request: FieldRequest, times: Sequence[float] = (0.8, 0.4, 0.1)) -> Image.Image:
         """The field at several times and the ways, for a notebook that is only read."""
         self._check(request)
-        figure, axes = _panels(len(times) + 1, 2.7)
+        figure, axes = self._panels(len(times) + 1, SMALL)
         at = planes.lattice(NODES, 0.95 * planes.REACH)
         for ax, t in zip(axes, times, strict=False):
             asked = replace(request, t=t)
-            self._draw_field(ax, asked, at, self.field(asked, at))
+            self._draw_field(ax, asked, self.field(asked, at))
         self._draw_ways(axes[-1], request, self.ways(request))
-        return _drawn(figure)
+        return planes.drawn(figure)
 
-    def _draw_field(self, ax, request: FieldRequest, at: Tensor, arrows: Tensor) -> None:
+    @staticmethod
+    def _panels(n: int, side: float):
+        figure, axes = planes.panels(1, n, side)
+        for ax in axes:
+            ax.spines[:].set_color(ALL)
+        return figure, axes
+
+    def _draw_field(self, ax, request: FieldRequest, arrows: Tensor) -> None:
         backwards = request.field == "velocity"  # dz/dt leads to noise, and sampling goes against it
         planes.plane(ax, f"{'−' * backwards}{request.field} at t = {request.t:.2f}")
         self._contours(ax, request.t, request.y)
@@ -116,8 +119,7 @@ class FieldCore:
         # One cell for all but the longest twentieth, which would hide the others if they grew on.
         unit = cell / length.quantile(0.95).clamp(min=1e-6)
         shown = (-arrows if backwards else arrows) * torch.minimum(unit, 1.3 * cell / length.clamp(min=1e-6))
-        ax.quiver(*at.T, *shown.T, color=plots.COLOURS[0], angles="xy", scale_units="xy", scale=1, width=0.004,
-                  headwidth=4, headlength=5)  # fmt: skip
+        planes.arrows(ax, lambda _: shown, n=NODES)
 
     def _draw_ways(self, ax, request: FieldRequest, ways: Tensor) -> None:
         planes.plane(ax, f"{len(self.start)} points, {request.sampler}, {request.steps} steps")
@@ -140,21 +142,3 @@ class FieldCore:
             raise ValueError(f"field is {request.field!r}; expected one of {', '.join(FIELDS)}")
         if request.y is not None:
             whole("y", request.y, 0, self.mixture.classes - 1)
-
-
-def _panels(n: int, side: float = SIDE):
-    """A figure of n panels in a row, apart from pyplot, which is not made for a worker's thread."""
-    figure = Figure(figsize=(n * side, side + 0.3), dpi=DPI, facecolor=plots.PAPER)
-    edges = {"left": 0.005, "right": 0.995, "bottom": 0.01, "top": 0.93, "wspace": 0.03}
-    axes = figure.subplots(1, n, gridspec_kw=edges)
-    for ax in axes:
-        ax.set_facecolor(plots.PAPER)
-        ax.title.set(color=plots.INK, fontsize=11)
-        ax.spines[:].set_color(ALL)
-    return figure, axes
-
-
-def _drawn(figure: Figure) -> Image.Image:
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())

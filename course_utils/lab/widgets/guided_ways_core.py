@@ -6,10 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
@@ -23,7 +20,7 @@ from course_utils.lab.widgets.latest import ShouldStop
 
 PLAIN = "plain guidance"
 W_MAX, STEPS, DRAWN, PER_ROW = 8.0, 30, 50, 4
-SIDE, DPI, REACH = 4.6, 100, 2.3  # inches of a panel, pixels of an inch, half of what a panel shows
+SIDE, REACH = 4.6, 2.3  # inches of a panel, and half of what it shows
 AIM = plots.COLOURS[5]
 
 
@@ -59,8 +56,7 @@ class GuidedCore:
     """
 
     def __init__(self, mixture: LabelledMixture, methods: Mapping[str, Guidance], y: int = 0, n: int = 300):
-        if mixture.means.shape[1] != 2:
-            raise ValueError(f"mixture: got one in {mixture.means.shape[1]} dimensions; expected 2")
+        planes.check_mixture(mixture)
         if not methods or PLAIN in methods:
             raise ValueError(f"methods: got {list(methods)}; expected one or more, and none called {PLAIN!r}")
         self.mixture, self.denoiser, self.y = mixture, MixtureDenoiser(mixture), whole("y", y, 0, mixture.classes - 1)
@@ -104,20 +100,15 @@ class GuidedCore:
         """A panel for each name, with its ways over the exact tilted density of its w."""
         columns = min(len(panels), PER_ROW)
         rows = -(-len(panels) // columns)
-        figure = Figure(figsize=(columns * side, rows * (side + 0.3)), dpi=DPI, facecolor=plots.PAPER)
-        edges = {"left": 0.005, "right": 0.995, "bottom": 0.01, "top": 1 - 0.07 / rows, "wspace": 0.03, "hspace": 0.12}
-        axes = figure.subplots(rows, columns, squeeze=False, gridspec_kw=edges).ravel()
+        figure, axes = planes.panels(rows, columns, side)
         for ax in axes[len(panels) :]:
             ax.axis("off")
         for ax, (name, (ways, w)) in zip(axes, panels.items(), strict=False):
-            ax.set_facecolor(plots.PAPER)
             planes.plane(ax, f"{name}, w = {w:g}", REACH)
-            ax.title.set(color=plots.INK, fontsize=11)
+            ax.title.set_fontsize(11)
             planes.contours(ax, partial(self._tilted, w=w), AIM, REACH, 64)
             planes.ways(ax, ways[:, :DRAWN])
-        canvas = FigureCanvasAgg(figure)
-        canvas.draw()
-        return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
+        return planes.drawn(figure)
 
     def _tilted(self, z: Tensor, w: float) -> Tensor:
         """log p(z) p(y | z)^w, up to a constant."""

@@ -27,7 +27,7 @@ def word_groups(captions: list[str]) -> list[Tensor]:
     """Pictures whose captions share two words that most captions don't have: hard negatives, found without labels."""
     found: dict[str, list[int]] = {}
     for i, text in enumerate(captions):
-        for word in set(text.replace(",", "").split()):
+        for word in dict.fromkeys(text.replace(",", "").split()):  # not a set, whose order differs from run to run
             found.setdefault(word, []).append(i)
     rare = [set(rows) for rows in found.values() if len(rows) < RARE * len(captions)]
     both = (sorted(a & b) for a, b in combinations(rare, 2))

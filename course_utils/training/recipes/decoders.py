@@ -26,7 +26,8 @@ is nothing to invent here; without this the first thing that LPIPS and a critic 
 
 PERCEPTUAL = 0.03
 ADVERSARIAL = 0.15
-"""With 0.5 in its place there is more fine detail (0.75 against 0.56 of the real power), and eyes dissolve into speckle."""
+"""The critic is gentle: in a trial with 0.5 in its place, for 3,000 steps beside 0.02 · LPIPS, there was more fine detail (0.75 of
+the real power, against 0.52), and eyes dissolved into speckle."""
 
 
 def chroma(x: Tensor) -> Tensor:

@@ -126,19 +126,25 @@ def test_truth_values_are_bool():
 
 def calls_by_keyword():
     """(exercise, the names of the arguments that a notebook passes by keyword), from the notebooks' own code."""
+    knobs = {"low", "high"}  # of `**knobs["interval"]`, from data/results
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
             if cell["cell_type"] != "code":
                 continue
             for node in ast.walk(ast.parse("".join(cell["source"]))):
                 if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in EXERCISES:
-                    yield node.func.id, {k.arg for k in node.keywords}
+                    names = {k.arg for k in node.keywords if k.arg} | (
+                        knobs if any(not k.arg for k in node.keywords) else set()
+                    )
+                    yield node.func.id, names
 
 
 def test_the_checks_pass_by_keyword_what_the_notebooks_pass_by_keyword():
     found = {name: set() for name in EXERCISES}
     for name, keywords in calls_by_keyword():
         found[name] |= keywords
+    knobs = json.loads((runtime.data_dir() / "results" / "guidance_methods.json").read_text(encoding="utf-8"))
+    assert set(knobs["fronts"]["curves"]["interval"]["knobs"]) == {"low", "high"}
     assert found == {name: set(e.keywords) for name, e in EXERCISES.items()}
 
 
