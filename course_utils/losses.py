@@ -45,13 +45,13 @@ def contrastive(image_emb: Tensor, text_emb: Tensor, logit_scale: Tensor) -> Ten
 def hinge_discriminator(real: Tensor, fake: Tensor) -> Tensor:
     """Push logits of real patches above 1, of fake ones below −1: any shapes -> scalar, mean over patches.
 
-    Lim & Ye 2017 (arXiv:1705.02894), Miyato et al. 2018, eq. 16. It is 2 as long as every logit is 0.
+    Lim & Ye 2017 (arXiv:1705.02894), Miyato et al. 2018. It is 2 as long as every logit is 0.
     """
     return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
 
 
 def hinge_generator(fake: Tensor) -> Tensor:
-    """Push logits of fake patches up: any shape -> scalar, mean over patches (Miyato et al. 2018, eq. 17)."""
+    """Push logits of fake patches up: any shape -> scalar, mean over patches (Miyato et al. 2018)."""
     return -fake.mean()
 
 

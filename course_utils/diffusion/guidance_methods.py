@@ -12,9 +12,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from course_utils.arguments import number, short
+from course_utils.arguments import number
 from course_utils.diffusion.guidance import ClassifierFreeGuidance, Guidance
 from course_utils.diffusion.paths import Path, over
+from course_utils.diffusion.samplers import checked_grid, next_time
 
 
 class LimitedInterval(ClassifierFreeGuidance):
@@ -104,20 +105,14 @@ class CFGPlusPlus(ClassifierFreeGuidance):
 
     def __init__(self, denoiser, cond, guidance_scale, negative=None, *, path: Path, times: Tensor):
         super().__init__(denoiser, cond, guidance_scale, negative)
-        if not isinstance(times, Tensor) or times.ndim != 1 or len(times) < 2 or not bool((times.diff() < 0).all()):
-            raise ValueError(f"times is {short(times)}; expected a falling grid of 2 times or more")
-        self.path, self.times = path, times
+        self.path, self.times = path, checked_grid(times)
 
     def guide(self, uncond: Tensor, cond: Tensor, z: Tensor, t: Tensor) -> Tensor:
         return uncond + over(self.scale(t), z) * (cond - uncond)
 
     def scale(self, t: Tensor) -> Tensor:
         """The w of CFG that makes the step from t (B,) to the next time of the grid: (B,)."""
-        times = self.times.to(t)
-        following = (times >= t[:, None] - 1e-6).sum(1)
-        if bool((following >= len(times)).any()):
-            raise ValueError(f"t is {t.tolist()}; expected times from which the grid goes on, above {times[-1]}")
-        s = times[following]
+        s = next_time(self.times, t)
         ahead, behind = self.path.alpha(s) * self.path.sigma(t), self.path.alpha(t) * self.path.sigma(s)
         return self.guidance_scale * ahead / (ahead - behind)
 

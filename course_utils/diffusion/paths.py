@@ -57,7 +57,7 @@ class Path:
     def posterior(self, z: Tensor, z0: Tensor, t: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
         """q(z_s | z_t, z0) for s < t: z, z0 (B, ...), t, s (B,) or () -> its mean (B, ...) and std.
 
-        DDPM's eq. 6 and 7 (Ho et al. 2020) for any α and σ (Kingma et al. 2021, appendix A).
+        DDPM's eq. 6 and 7 (Ho et al. 2020) for any α and σ (Kingma et al. 2021).
         """
         alpha_s, sigma_s, sigma_t = (over(x, z) for x in (self.alpha(s), self.sigma(s), self.sigma(t)))
         ratio = over(self.alpha(t), z) / alpha_s

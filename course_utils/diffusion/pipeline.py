@@ -146,15 +146,21 @@ class TextToPicture:
 
     def _settings(self, steps: int, sampler: str, negative: str) -> dict:
         """What `_run` takes by name, checked before anything is computed."""
-        if not isinstance(sampler, str) or sampler not in SAMPLERS:
-            raise ValueError(f"sampler is {short(sampler)}; expected one of {', '.join(SAMPLERS)}")
+        self.check_way(steps, sampler, negative)
         away = None
-        if text("negative", negative).strip():
+        if negative.strip():
             try:
                 away = self.embed(negative)
             except ValueError as error:
                 raise ValueError(f"negative {error}") from None
         return {"times": time_grid(steps), "sampler": sampler, "away": away}
+
+    def check_way(self, steps: int, sampler: str, negative: str) -> None:
+        """ValueError for a way from noise to data that this pipeline does not know."""
+        if not isinstance(sampler, str) or sampler not in SAMPLERS:
+            raise ValueError(f"sampler is {short(sampler)}; expected one of {', '.join(SAMPLERS)}")
+        text("negative", negative)
+        time_grid(steps)
 
     def _conditions(self, prompt: str | Sequence[str] | Tensor, n: int | None) -> Tensor:
         """A condition for each picture, (n, D): of texts, each embedded once, or as they were given."""

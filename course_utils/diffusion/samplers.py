@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from course_utils.arguments import number, whole
+from course_utils.arguments import number, short, whole
 from course_utils.diffusion.paths import Path, Prediction
 
 Model = Callable[[Tensor, Tensor], Prediction]
@@ -31,6 +31,22 @@ def time_grid(steps: int) -> Tensor:
     """Times (steps + 1,), evenly from 1 (noise) to 0 (data)."""
     steps = whole("steps", steps, 1, MOST_STEPS)
     return torch.arange(steps, -1, -1, dtype=torch.float64).div(steps).float()
+
+
+def checked_grid(times: Tensor) -> Tensor:
+    """A falling grid (steps + 1,), or a ValueError."""
+    if not isinstance(times, Tensor) or times.ndim != 1 or len(times) < 2 or not bool((times.diff() < 0).all()):
+        raise ValueError(f"times is {short(times)}; expected a falling grid of 2 times or more")
+    return times
+
+
+def next_time(times: Tensor, t: Tensor) -> Tensor:
+    """The time that follows t (B,) on a falling grid (steps + 1,): (B,). ValueError where the grid ends."""
+    times = checked_grid(times).to(t)
+    following = (times >= t[:, None] - 1e-6).sum(1)
+    if bool((following >= len(times)).any()):
+        raise ValueError(f"t is {t.tolist()}; expected times from which the grid goes on, above {times[-1]}")
+    return times[following]
 
 
 def matched_times(path: Path, other: Path, times: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from course_utils.arguments import whole
+from course_utils.diffusion.few_steps import FastPipeline
 from course_utils.diffusion.pipeline import TextToPicture
 
 
@@ -25,8 +26,8 @@ class ThreadedPipeline(TextToPicture):
     def __init__(self, pipeline: TextToPicture, threads: int):
         threads = whole("threads", threads, 1, 1024)
         super().__init__(pipeline.vae, pipeline.clip, pipeline.denoiser, pipeline.path)
-        self.threads = threads
-        self._embed = lru_cache(maxsize=64)(super().embed)
+        self.threads, self.pipeline = threads, pipeline
+        self._embed = lru_cache(maxsize=64)(pipeline.embed)
         self._pool: ThreadPoolExecutor | None = None
         self._pool_lock = Lock()
 
@@ -43,14 +44,17 @@ class ThreadedPipeline(TextToPicture):
             return super().embed(prompt)
         return self._embed(prompt)
 
+    def check_way(self, steps: int, sampler: str, negative: str) -> None:
+        self.pipeline.check_way(steps, sampler, negative)
+
     def _run(self, cond, noise, generators, guidance_scale, *, callback=None, **how) -> Tensor | None:
         if callback is not None:  # it wants to see the whole batch
-            return super()._run(cond, noise, generators, guidance_scale, callback=callback, **how)
+            return self.pipeline._run(cond, noise, generators, guidance_scale, callback=callback, **how)
 
         def share(index: list[int]) -> Tensor | None:
             w = guidance_scale[index] if guidance_scale.ndim else guidance_scale
             chosen = [generators[i] for i in index]
-            return super(ThreadedPipeline, self)._run(cond[index], noise[index], chosen, w, **how)
+            return self.pipeline._run(cond[index], noise[index], chosen, w, **how)
 
         shares = [part.tolist() for part in torch.arange(len(cond)).tensor_split(self.threads) if len(part)]
         with self._pool_lock:
@@ -66,7 +70,7 @@ class ThreadedPipeline(TextToPicture):
 
 
 def on_all_cores(pipeline: TextToPicture, threads: int | None = None) -> TextToPicture:
-    """`pipeline` shared out over the cores if it works on a CPU; one on a GPU, or of another class, as it is."""
-    if type(pipeline) is not TextToPicture or pipeline.device.type != "cpu":
+    """`pipeline` shared out over the cores if it works on a CPU; one on a GPU, or of a class unknown here, as it is."""
+    if type(pipeline) not in (TextToPicture, FastPipeline) or pipeline.device.type != "cpu":
         return pipeline
     return ThreadedPipeline(pipeline, threads or torch.get_num_threads())

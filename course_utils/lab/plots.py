@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from itertools import cycle
 from pathlib import Path
@@ -230,6 +230,47 @@ def labelled_rows(
         row_labels=list(rows),
         column_labels=column_labels,
     )
+
+
+def show_rows(rows: Mapping[str, Pictures], alt: str = "", scale: float | None = 1) -> None:
+    """Show `labelled_rows` in 256 colours, so that a saved notebook stays small and each pixel a sharp square."""
+    show(labelled_rows(rows, scale).quantize(256, kmeans=1), alt)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table: the names of its columns, and rows of as many cells."""
+    lines = [list(columns), *map(list, rows)]
+    if len({len(line) for line in lines}) > 1:
+        raise ValueError(
+            f"rows: got {sorted({len(line) for line in lines[1:]})} cells; expected {len(lines[0])} in each"
+        )
+    head, *body = ("| " + " | ".join(line) + " |" for line in lines)
+    return "\n".join([head, "|---" * len(lines[0]) + "|", *body])
+
+
+def diagram(
+    boxes: Mapping[str, tuple[float, float, str]],
+    arrows: Sequence[tuple[str, str]],
+    filled: Sequence[str] = (),
+    size: tuple[float, float] = (11, 2.7),
+) -> matplotlib.figure.Figure:
+    """Boxes by name, (x, y, text) each, with arrows from box to box; those in `filled` have a colour."""
+    from matplotlib import pyplot
+
+    fig, ax = pyplot.subplots(figsize=size)
+    ax.axis("off")
+    (x0, x1), (y0, y1) = ((min(v), max(v)) for v in list(zip(*boxes.values(), strict=True))[:2])
+    ax.set(xlim=(x0 - 0.6, x1 + 0.6), ylim=(y0 - 0.5, y1 + 0.5))
+    drawn = {}
+    for name, (x, y, text) in boxes.items():
+        look = {"boxstyle": "round,pad=0.45", "fc": "#DCEBF5" if name in filled else PAPER, "ec": COLOURS[0]}
+        drawn[name] = ax.text(x, y, text, ha="center", va="center", bbox=look, fontsize=9.5, zorder=3)
+    fig.canvas.draw()  # only now does a box know its size, at whose edge its arrows end
+    for start, end in arrows:
+        patches = {"patchA": drawn[start].get_bbox_patch(), "patchB": drawn[end].get_bbox_patch()}
+        arrow = {"arrowstyle": "-|>", "shrinkA": 4, "shrinkB": 4, "color": FAINT, **patches}
+        ax.annotate("", boxes[end][:2], boxes[start][:2], arrowprops=arrow)
+    return fig
 
 
 ON_PAPER: dict[Any, Any] = {

@@ -74,6 +74,26 @@ class Denoiser(Configured, nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, z: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+        self.check(z, t, condition)
+        return self.answer(z, self.question(t, condition))
+
+    def question(self, t: Tensor, condition: Tensor) -> Tensor:
+        """What the blocks are modulated by: times (B,) and conditions (B, D) as one vector each, (B, width)."""
+        # A unit vector of D numbers has entries near 1/√D; networks like inputs near 1.
+        return self.time(sinusoidal(1000.0 * t, 256)) + self.condition(condition * self.config.condition**0.5)
+
+    def answer(self, z: Tensor, question: Tensor) -> Tensor:
+        """The velocity at z (B, C, side, side), asked for by `question` (B, width)."""
+        c, u = self.config, F.silu(question)
+        x = self.input(patchify(z, c.patch)) + self.position_embedding  # (B, L, width)
+        for block in self.blocks:
+            x = block(x, u)
+        shift, scale = self.modulation(u)[:, None].chunk(2, dim=-1)
+        x = self.output(torch.addcmul(shift, self.norm(x), 1 + scale))
+        return unpatchify(x, c.patch, c.channels)
+
+    def check(self, z: Tensor, t: Tensor, condition: Tensor) -> None:
+        """ValueError for arguments of other shapes than this denoiser's."""
         c = self.config
         if z.ndim != 4 or z.shape[1:] != (c.channels, c.side, c.side):
             raise ValueError(
@@ -83,15 +103,6 @@ class Denoiser(Configured, nn.Module):
             raise ValueError(f"t: expected one time for each latent, shape ({len(z)},), got {tuple(t.shape)}")
         if condition.shape != (len(z), c.condition):
             raise ValueError(f"condition: expected shape ({len(z)}, {c.condition}), got {tuple(condition.shape)}")
-        # A unit vector of D numbers has entries near 1/√D; networks like inputs near 1.
-        u = self.time(sinusoidal(1000.0 * t, 256)) + self.condition(condition * c.condition**0.5)  # (B, width)
-        u = F.silu(u)
-        x = self.input(patchify(z, c.patch)) + self.position_embedding  # (B, L, width)
-        for block in self.blocks:
-            x = block(x, u)
-        shift, scale = self.modulation(u)[:, None].chunk(2, dim=-1)
-        x = self.output(torch.addcmul(shift, self.norm(x), 1 + scale))
-        return unpatchify(x, c.patch, c.channels)
 
 
 class PictureDenoiser(Denoiser):

@@ -31,14 +31,26 @@ class PlaneDenoiser(nn.Module):
             nn.init.zeros_(p)
 
     def forward(self, z: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+        self.check(z, t)
+        return self._answer(z, self._question(t, y, z))
+
+    @staticmethod
+    def check(z: Tensor, t: Tensor) -> None:
+        """ValueError for anything but points and a time for each."""
         if z.ndim != 2 or z.shape[1] != 2:
             raise ValueError(f"z: expected points (B, 2), got {tuple(z.shape)}")
         if t.shape != (len(z),):
             raise ValueError(f"t: expected one time for each point, shape ({len(z)},), got {tuple(t.shape)}")
-        u = self.time(sinusoidal(100.0 * t, 64).to(z.dtype)) + self._condition(y, len(z))
+
+    def _question(self, t: Tensor, y: Tensor | None, z: Tensor) -> Tensor:
+        """What is asked about z: times and labels as one vector each, (B, width)."""
+        return self.time(sinusoidal(100.0 * t, 64).to(z.dtype)) + self._condition(y, len(z))
+
+    def _answer(self, z: Tensor, question: Tensor) -> Tensor:
+        """(B, 2) at points z (B, 2), asked for by `question` (B, width)."""
         h = self.point(z)
         for layer in self.layers:
-            h = h + layer(F.silu(h + u))
+            h = h + layer(F.silu(h + question))
         return self.output(F.silu(h))
 
     def _condition(self, y: Tensor | None, batch: int) -> Tensor:
@@ -50,3 +62,27 @@ class PlaneDenoiser(nn.Module):
         if batch and (int(y.min()) < -1 or int(y.max()) >= self.classes):
             raise ValueError(f"y: expected classes from 0 to {self.classes - 1}, or -1 for none, got {y.tolist()}")
         return torch.where(y[:, None] < 0, self.null, self.label(y.clamp(min=0)))
+
+
+class FastPlaneDenoiser(PlaneDenoiser):
+    """`FastDenoiser` for points: z (B, 2), times t and s (B,), s ≤ t, labels y (B,), scales w (B,) → mean velocities (B, 2).
+
+    Beside t and y it is told how far to go, t − s, and how strongly it is guided, w.
+    """
+
+    def __init__(self, classes: int = 0, width: int = 128, depth: int = 4):
+        super().__init__(classes, width, depth)
+        self.length, self.scale = (
+            nn.Sequential(nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width)) for _ in range(2)
+        )
+        for p in (*self.length[-1].parameters(), *self.scale[-1].parameters()):
+            nn.init.zeros_(p)
+
+    def forward(self, z: Tensor, t: Tensor, s: Tensor, y: Tensor | None, guidance_scale: Tensor) -> Tensor:  # type: ignore[override]
+        self.check(z, t)
+        for name, x in (("s", s), ("guidance_scale", guidance_scale)):
+            if x.shape != (len(z),):
+                raise ValueError(f"{name}: expected one for each point, shape ({len(z)},), got {tuple(x.shape)}")
+        told = self.length(sinusoidal(100.0 * (t - s), 64).to(z.dtype))
+        told = told + self.scale(sinusoidal(10.0 * guidance_scale, 64).to(z.dtype))
+        return self._answer(z, self._question(t, y, z) + told)

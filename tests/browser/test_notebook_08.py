@@ -38,7 +38,7 @@ def test_dragging_w_changes_the_pictures(notebook, explorer):
     drag(notebook, explorer, (0.0, 0.3, 0.1, 0.5, 0.7, 0.9, 0.8), steps=6, pause=40)
     let_go = time.monotonic()
     w = readout(explorer)
-    wait_for_text(notebook, LABEL, f"w = {w:g} ")
+    wait_for_text(notebook, LABEL, f"w = {w:g} · 'a cat' · seed 4 · 16 Euler steps")  # and not the draft before them
     took = time.monotonic() - let_go
     print(f"\nfrom letting go to the last pictures: {1000 * took:.0f} ms (target {1000 * TARGET:.0f} ms)")
 

@@ -289,3 +289,35 @@ def test_what_is_shown_keeps_its_words(thing, monkeypatch):
     assert data
     assert (thing == "a tile") == pyplot.fignum_exists(figure.number), "a figure that was shown is closed"
     pyplot.close(figure)
+
+
+def test_a_table_is_markdown():
+    assert plots.table(["", "a"], [["x", "1"], ("y", "2")]) == "|  | a |\n|---|---|\n| x | 1 |\n| y | 2 |"
+    with pytest.raises(ValueError, match="expected 2 in each"):
+        plots.table(["", "a"], [["x", "1", "2"]])
+
+
+def test_a_diagram_has_its_boxes_and_its_arrows_end_at_their_edges():
+    boxes = {"in": (0, 0, "a picture"), "net": (3, 0, "a network\nof two lines"), "out": (6, 1, "numbers")}
+    fig = plots.diagram(boxes, [("in", "net"), ("net", "out")], filled=["net"])
+    (ax,) = fig.axes
+    texts = {text.get_text(): text for text in ax.texts if text.get_text()}
+    assert list(texts) == [text for *_, text in boxes.values()]
+    colours = [texts[boxes[name][2]].get_bbox_patch().get_facecolor() for name in boxes]
+    assert colours[0] == colours[2] != colours[1]
+    fig.canvas.draw()
+    arrow = next(text.arrow_patch for text in ax.texts if not text.get_text())
+    box = texts["a picture"].get_bbox_patch().get_window_extent()
+    begins = arrow.get_window_extent().x0
+    assert box.x1 <= begins < box.x1 + 20
+    pyplot.close(fig)
+
+
+def test_rows_are_shown_with_their_names(monkeypatch):
+    shown = []
+    monkeypatch.setattr(plots, "show", lambda thing, alt="": shown.append((thing, alt)))
+    plots.show_rows({"real": flat(0, 1, side=8), "decoded": flat(1, 0, side=8)}, "two rows")
+    ((image, alt),) = shown
+    assert alt == "two rows"
+    assert image.size == plots.labelled_rows({"real": flat(0, 1, side=8), "decoded": flat(1, 0, side=8)}, 1).size
+    assert len(image.getcolors()) <= 256

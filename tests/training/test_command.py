@@ -275,7 +275,7 @@ def test_all_does_not_skip_what_builds_on_something_else_now(monkeypatch, quick)
     command.main(["vae", "--seed", "5"])
     quick.clear()
     command.main(["all"])
-    assert quick == ["vae", "diffusion", "weak_denoiser", "realness"], (
+    assert quick == ["vae", "diffusion", "weak_denoiser", "fast_adapter", "realness"], (
         "the same seed gives the same VAE, which the others know"
     )
 

@@ -15,5 +15,6 @@ SUBJECTS = (
     "classifier_free_guidance",
     "pipeline",
     "better_guidance",
+    "few_steps",
 )
 """The modules that hold exercises, in the order of the course."""

@@ -21,42 +21,61 @@ def _guided_cases(first: str, second: str) -> list[Case]:
     return [told, *(Case((*random, w), torch.lerp(*random, w), f"at w = {w:g}") for w in (0.0, 1.0, 7.5))]
 
 
+def _velocity_cases() -> list[Case]:
+    """The lecture's cases for velocities, and one by way of the scores at a z_t and t, which drop out."""
+    z, t, w, pair = noise(2, 4, 3, 3, seed=3).double(), 0.6, 2.5, (noise(2, 4, 3, 3, seed=4), noise(2, 4, 3, 3, seed=5))
+    score_u, score_c = (-(z + (1 - t) * v.double()) / t for v in pair)
+    guided = score_u + w * (score_c - score_u)
+    by_scores = Case((*pair, w), (-t * guided - z) / (1 - t), f"by way of the scores at t = {t:g}, for w = {w:g}")
+    return [*_guided_cases("v_uncond", "v_cond"), by_scores]
+
+
 @exercise(
-    cases=lambda: _guided_cases("eps_uncond", "eps_cond"),
+    cases=_velocity_cases,
     mistakes=[
         Mistake(
             lambda u, c, w: u + w * (u - c),
-            "the sign of the difference: guidance walks from the unconditional prediction *towards* the "
-            "conditional one, so the difference is eps_cond − eps_uncond.",
+            "the sign of the difference: guidance walks from the unconditional velocity *towards* the "
+            "conditional one, so the difference is v_cond − v_uncond.",
+        ),
+        Mistake(
+            lambda u, c, w: -(u + w * (c - u)),
+            "the sign: score and velocity point in opposite directions on *both* sides of the equation, so the minus "
+            "cancels.",
         ),
         Mistake(
             lambda u, c, w: c + w * (u - c),
-            "the two predictions are swapped: w = 0 must give eps_uncond, w = 1 must give eps_cond.",
+            "the two predictions are swapped: w = 0 must give v_uncond, w = 1 must give v_cond.",
         ),
         Mistake(
             lambda u, c, w: u + (c - u) + 0 * w,
-            "guidance_scale is missing: the difference is multiplied by it.",
+            "guidance_scale is missing: p(c | z_t) counts w times.",
         ),
         Mistake(
             lambda u, c, w: w * (c - u),
-            "the starting point is missing: add w times the difference to eps_uncond.",
+            "the starting point is missing: p(z_t) is a factor of the density, too.",
         ),
         Mistake(
             lambda u, c, w: c + w * (c - u),
-            "this is the 1 + w convention: it starts at eps_cond, so w = 0 is conditional. In the "
-            "lecture's convention w = 0 gives eps_uncond.",
+            "this is the density p(z_t | c) p(c | z_t)^w, which starts at v_cond: the 1 + w convention. Here w = 0 gives "
+            "v_uncond.",
         ),
         Mistake(
             lambda u, c, w: u + w * c,
-            "the whole conditional prediction was added: w scales its *difference* from eps_uncond.",
+            "the score of p(z_t | c) was put in place of that of p(c | z_t): by Bayes' rule they differ by the score of "
+            "p(z_t).",
         ),
     ],
-    hint="start at eps_uncond and go w times the way to eps_cond: w = 0 stays, w = 1 arrives.",
+    hint="with scores s: s_u + w ∇ log p(c | z_t), and by Bayes' rule this gradient is s_c − s_u. Then put "
+    "s = −(z_t + (1 − t) v) / t in on both sides.",
     on_cpu=(),
 )
-def cfg_combine(eps_uncond: Tensor, eps_cond: Tensor, guidance_scale: float) -> Tensor:
-    """Two noise predictions (B, ...) and the scale w → the guided one. w = 0: unconditional, w = 1: conditional."""
-    return eps_uncond + guidance_scale * (eps_cond - eps_uncond)
+def cfg_combine(v_uncond: Tensor, v_cond: Tensor, guidance_scale: float) -> Tensor:
+    """Velocities (B, ...) without and with the prompt, and w → the velocity of p(z_t) p(c | z_t)^w, (B, ...).
+
+    The same line combines noise predictions, scores and guesses of the data.
+    """
+    return v_uncond + guidance_scale * (v_cond - v_uncond)
 
 
 _ROWS, _WIDTH, _P = 2000, 6, 0.2

@@ -36,21 +36,25 @@ class CFGExplorer(PictureRows):
     `CFGExplorer({"the course's": pipeline, "yours": own}, judge)` lets the reader change between models: noise, prompt
     and w stay. The settings are those of `CFGRequest`; it starts with the first model.
 
+    With `students` (`FastPipeline`s by the models' names) there is a switch: "exact" draws with the model, after a draft
+    by the student while w is dragged; "fast" draws with the student alone.
+
     The pictures follow w while it is dragged, with the mouse or the arrow keys. Below them is the same noise at the w of
     `SCALES`, which follows everything but w, and is computed when nothing else is.
     """
 
     fallback = "CFG explorer: run this cell in a notebook to drag w"
 
-    def __init__(self, pipelines=None, judge=None, **settings):
+    def __init__(self, pipelines=None, judge=None, students=None, **settings):
         if pipelines is None:
             from course_utils import checkpoints
 
             pipelines = checkpoints.load_pipeline()
+            students = checkpoints.load_fast_pipeline(pipelines)
             judge = judge or checkpoints.load("judge")
-        super().__init__(CFGExplorerCore(pipelines, judge))
+        super().__init__(CFGExplorerCore(pipelines, judge, students))
         self._strip_of: CFGRequest | None = None
-        self._shown_at = self._seconds = 0.0
+        self._shown_at = 0.0
         self._build(CFGRequest(**{"model": next(iter(self.core.pipelines)), **settings}))
 
     # What the reader sees and touches.
@@ -60,6 +64,7 @@ class CFGExplorer(PictureRows):
         self.model = w.Dropdown(
             options=list(self.core.pipelines), value=start.model, description="model", **look(PANEL // 2, 70)
         ).add_class("cfg-model")
+        self.pace_control(start.fast)
         self.prompt = w.Text(start.prompt, description="prompt", continuous_update=False, **look(PANEL, 70))
         self.words = {
             name: w.Dropdown(options=[(f"any {name.split('_')[-1]}", ""), *zip(v, v, strict=True)], **look(115, 0))
@@ -90,6 +95,7 @@ class CFGExplorer(PictureRows):
             self.meaning,
             self.negative,
             w.HBox([self.sampler, self.steps, self.seed, self.n]),
+            *([self.pace] if self.core.students else []),
             *self.rows,
             self.strip_title,
             self.strip,
@@ -98,7 +104,9 @@ class CFGExplorer(PictureRows):
         self.add_class("cfg-explorer")
         self._match_words()
         self._say_meaning()
-        self.follow(self.model, self.prompt, self.w, self.negative, self.n, self.sampler, self.steps, self.seed)
+        self.follow(
+            self.model, self.prompt, self.w, self.negative, self.n, self.sampler, self.steps, self.seed, self.pace
+        )
         for name, widget in self.words.items():
             widget.observe(self.listener(partial(self._word_picked, name)), "value")
         self.say("loading …")
@@ -115,6 +123,7 @@ class CFGExplorer(PictureRows):
             self.seed.value,
             self.n.value,
             self.model.value,
+            self.pace.value,
         )
 
     # The reader did something.
@@ -149,12 +158,10 @@ class CFGExplorer(PictureRows):
 
     def work(self, request: CFGRequest) -> None:
         if self.shown is None or self.shown.request != request:
-            started = time.monotonic()
             super().work(request)
             if self.shown is None or self.shown.request != request:
                 return
             self._shown_at = time.monotonic()
-            self._seconds = self._shown_at - started
         if self._strip_of != request.strip and self._worker.waiting is None:
             self.say(f"computing the same noise at w = {AT} …")
             made = self.core.strip(request, should_stop=self._interrupted)
@@ -175,9 +182,9 @@ class CFGExplorer(PictureRows):
 
     def outdated(self, request: CFGRequest) -> bool:
         newer = self._worker.waiting
-        if newer is None or not newer.moves_only_w(request):
+        if newer is None or not newer.dragged_from(request) or self.core.can_be_fast(request):
             return super().outdated(request)
-        slow = self._seconds > FAST and time.monotonic() - self._shown_at < PATIENCE
+        slow = self.seconds > FAST and time.monotonic() - self._shown_at < PATIENCE
         return self._worker.closed or (newer != request and slow)
 
     # For saved notebooks.

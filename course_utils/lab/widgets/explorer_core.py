@@ -17,6 +17,7 @@ from course_utils.lab.widgets.latest import ShouldStop
 
 PROMPT = "a cat"  # which leaves most open: guidance has something to win, and variety something to lose
 SCALES = (0.0, 1.0, 3.0, 8.0, 15.0)
+FAST_STEPS = 4
 SAMPLERS = {"euler": "Euler", "heun": "Heun", "ddim": "DDIM", "ddpm": "DDPM"}
 # What the line ε = ε₀ + w (ε₁ − ε₀) does with w below 0, at 0, between, at 1 and above, if there are (a prompt, a negative
 # prompt). ε₀ is the negative prompt's prediction, or the unconditional one; ε₁ the prompt's, or the unconditional one.
@@ -50,7 +51,8 @@ MEANINGS = {
 class CFGRequest:
     """All that the pictures depend on. `model`: which of the pipelines, by its name; "" is one without a name.
 
-    Steps: 8 do as well as 20 up to w = 8, but fly apart at 15; 16 do up to there (`benchmarks/steps.py`).
+    Steps: 8 do as well as 20 up to w = 8, but fly apart at 15; 16 do up to there (`benchmarks/steps.py`). `fast`: by the
+    model's student, if it has one that can, in `FAST_STEPS` steps of one forward each.
     """
 
     prompt: str = PROMPT
@@ -61,6 +63,7 @@ class CFGRequest:
     seed: int = 0
     n: int = 4
     model: str = ""
+    fast: bool = False
 
     @property
     def label(self) -> str:
@@ -69,6 +72,7 @@ class CFGRequest:
         away = f" · negative '{self.negative.strip()}'" if self.negative.strip() else ""
         name = SAMPLERS.get(self.sampler, self.sampler)
         steps = f"{self.steps} {name} step{'s' if self.steps != 1 else ''}"
+        steps = f"{FAST_STEPS} fast steps" if self.fast else steps
         model = f" · model: {self.model}" if self.model else ""
         return f"{self.scale} · {prompt}{away} · seed {self.seed} · {steps}{model}"
 
@@ -86,41 +90,59 @@ class CFGRequest:
     @property
     def how(self) -> dict:
         """What the pipeline takes by name, for pictures and for a strip alike."""
-        return {"steps": self.steps, "sampler": self.sampler, "negative": self.negative, "seed": self.seed}
+        return {
+            "steps": FAST_STEPS if self.fast else self.steps,
+            "sampler": self.sampler,
+            "negative": self.negative,
+            "seed": self.seed,
+        }
 
     @property
     def strip(self) -> CFGRequest:
         """The same for all requests that share a strip: w and the number of pictures do not matter."""
         return replace(self, guidance_scale=0.0, n=1)
 
-    def moves_only_w(self, other: CFGRequest) -> bool:
-        return replace(self, guidance_scale=0.0) == replace(other, guidance_scale=0.0)
+    @property
+    def draft(self) -> CFGRequest:
+        """The same by the student."""
+        return replace(self, fast=True)
+
+    def dragged_from(self, other: CFGRequest) -> bool:
+        """Whether the two differ in w alone, however they are drawn."""
+        return replace(self.draft, guidance_scale=0.0) == replace(other.draft, guidance_scale=0.0)
 
 
 @dataclass(frozen=True)
 class CFGResult(Judged):
-    """The pictures of a setting."""
+    """The pictures of a setting, and how they were drawn: exactly, if a student could not."""
 
     request: CFGRequest
+    drawn: CFGRequest
 
 
 class CFGExplorerCore:
     """Pictures, their encoding and the judge's opinion for one setting of the explorer.
 
     `pipelines`: `diffusion.pipeline.TextToPicture`s by name, {"the course's": ..., "yours": ...}; a single one needs no
-    name. `judge`: a `models.classifier.Judge`, or None.
+    name. `judge`: a `models.classifier.Judge`, or None. `students`: `diffusion.few_steps.FastPipeline`s distilled from some
+    of them, by the same names.
     """
 
-    def __init__(self, pipelines, judge=None):
-        named = pipelines if isinstance(pipelines, Mapping) else {"": pipelines}
+    def __init__(self, pipelines, judge=None, students=None):
+        named, fast = (x if isinstance(x, Mapping) else {"": x} for x in (pipelines, students or {}))
         if not named:
             raise ValueError("pipelines: got none; expected one or more")
+        if unknown := set(fast) - set(named):
+            raise ValueError(
+                f"students: got one of {', '.join(map(repr, sorted(unknown)))}; expected names of pipelines"
+            )
         self.pipelines = {name: on_all_cores(pipeline) for name, pipeline in named.items()}
+        self.students = {name: on_all_cores(pipeline) for name, pipeline in fast.items()}
         self.judge = judge
 
     def close(self) -> None:
         """End the pipelines' threads; what is computed later starts new ones."""
-        for pipeline in self.pipelines.values():
+        for pipeline in (*self.pipelines.values(), *self.students.values()):
             if isinstance(pipeline, ThreadedPipeline):
                 pipeline.close()
 
@@ -130,32 +152,51 @@ class CFGExplorerCore:
             raise ValueError(f"model is {model!r}; expected one of {', '.join(map(repr, self.pipelines))}")
         return self.pipelines[model]
 
+    def can_be_fast(self, request: CFGRequest) -> bool:
+        """Whether the model has a student, and the setting is one that a student knows."""
+        plain = request.sampler == "euler" and not request.negative.strip() and request.guidance_scale >= 0
+        return plain and request.model in self.students
+
+    def drawing(self, request: CFGRequest):
+        """The pipeline that draws a request."""
+        exact = self.pipeline(request.model)
+        return self.students[request.model] if request.fast else exact
+
+    def settled(self, request: CFGRequest) -> CFGRequest:
+        """The request, exact where a student cannot draw it."""
+        return replace(request, fast=request.fast and self.can_be_fast(request))
+
     def compute(self, request: CFGRequest, should_stop: ShouldStop = None) -> CFGResult | None:
         """The pictures of a setting; None if `should_stop` said so on the way. Bad settings: ValueError."""
+        drawn = self.settled(request)
         with torch.inference_mode():  # of this thread: the mode does not carry over from another
-            pictures = self.pipeline(request.model).generate(
+            pictures = self.drawing(drawn).generate(
                 request.prompt,
                 request.n,
                 request.guidance_scale,
-                **request.how,
+                **drawn.how,
                 should_stop=should_stop,
             )
             if pictures is None:
                 return None
             pictures = pictures.cpu()
             findings = self.findings(request.prompt, pictures)
-        return CFGResult(pictures, encode(pictures), findings, notes(request.prompt, request.negative), request=request)
+        said = notes(request.prompt, request.negative)
+        if request.fast and not drawn.fast:
+            said = (*said, "exact: the fast model knows Euler's sampler, w from 0 up and no negative prompt")
+        return CFGResult(pictures, encode(pictures), findings, said, request=request, drawn=drawn)
 
     def grid(
         self, request: CFGRequest, scales: Sequence[float], n: int, should_stop: ShouldStop = None
     ) -> tuple[Tensor, Findings] | None:
         """The request's first n noises at every w of `scales`: pictures (scales · n, 3, H, W), w by w."""
         with torch.inference_mode():
-            grid = self.pipeline(request.model).strip(
+            drawn = self.settled(replace(request, guidance_scale=min(scales)))
+            grid = self.drawing(drawn).strip(
                 request.prompt,
                 scales,
                 n,
-                **request.how,
+                **drawn.how,
                 should_stop=should_stop,
             )
             if grid is None:

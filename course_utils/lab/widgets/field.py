@@ -13,6 +13,7 @@ from course_utils.lab.widgets.field_core import (
     MOST_STEPS,
     OFFERED,
     W_MAX,
+    W_MIN,
     FieldCore,
     FieldRequest,
     FieldResult,
@@ -34,7 +35,7 @@ class FieldExplorer(LiveWidget):
         super().__init__(FieldCore(mixture, seed))
         start = request or FieldRequest()
         classes = [("all", ALL), *((str(y), y) for y in range(mixture.classes))]
-        low, high = min(0.0, start.guidance_scale), max(W_MAX, start.guidance_scale)
+        low, high = min(W_MIN, start.guidance_scale), max(W_MAX, start.guidance_scale)
         self.t = w.FloatSlider(start.t, min=0.0, max=1.0, step=0.02, description="t", **look(430, 60))
         self.steps = w.IntSlider(start.steps, min=1, max=MOST_STEPS, description="steps", **look(430, 60))
         self.w = w.FloatSlider(start.guidance_scale, min=low, max=high, step=0.25, description="w", **look(430, 60))

@@ -18,7 +18,7 @@ from course_utils.lab.widgets.judged import say_w
 from course_utils.lab.widgets.latest import ShouldStop
 
 POINTS, NODES = 40, 17
-MOST_STEPS, W_MAX = 100, 8.0
+MOST_STEPS, W_MIN, W_MAX = 100, -2.0, 8.0
 FIELDS = ("velocity", "score")
 OFFERED = ("euler", "ddim", "ddpm")
 SIDE, SMALL = 4.9, 2.7  # inches of a panel

@@ -23,25 +23,33 @@ REFERENCES = 8
 BUTTON = TILE // 2 - 12  # pixels
 
 
-def course_core(pipeline, judge, weak=None) -> GeneratorCore:
-    """The core with eight test plushies to refer to, and the VAE's own decoder beside the pipeline's."""
+def course_core(pipeline, judge, weak=None, student=None) -> GeneratorCore:
+    """The core with eight test plushies to refer to, and the VAE's own decoder beside the pipeline's and its student's."""
     from course_utils.checkpoints import load
 
-    soft = copy.copy(pipeline)
-    soft.vae = load("vae", pipeline.device)
+    vae = load("vae", pipeline.device)
+
+    def both(sharp) -> dict:
+        soft = copy.copy(sharp)
+        soft.vae = vae
+        return {"sharp": sharp, "soft": soft}
+
     data = Plushies(REFERENCES, "test").in_memory()
     pictures = to_float(data.pictures).to(pipeline.device)
-    return GeneratorCore({"sharp": pipeline, "soft": soft}, judge, pictures, data.attributes, weak)
+    students = both(student) if student is not None else None
+    return GeneratorCore(both(pipeline), judge, pictures, data.attributes, weak, students)
 
 
 class Generator(PictureRows):
-    """The widget. `Generator(pipeline, judge)`, with a weaker denoiser as `weak` for autoguidance too; in a notebook,
-    the last line shows it. A mixture counts where there are both a prompt and a picture."""
+    """The widget. `Generator(pipeline, judge)`, with a weaker denoiser as `weak` for autoguidance too, and with a `student` of
+    the pipeline for fast pictures; in a notebook, the last line shows it. A mixture counts where there are both a prompt and a picture."""
 
     fallback = "generator: run this cell in a notebook to use it"
 
-    def __init__(self, pipeline=None, judge=None, weak=None, core: GeneratorCore | None = None, **settings):
-        super().__init__(core or course_core(pipeline, judge, weak))
+    def __init__(
+        self, pipeline=None, judge=None, weak=None, core: GeneratorCore | None = None, student=None, **settings
+    ):
+        super().__init__(core or course_core(pipeline, judge, weak, student))
         self._build(GeneratorRequest(**settings))
 
     def _build(self, start: GeneratorRequest) -> None:
@@ -79,6 +87,7 @@ class Generator(PictureRows):
             style={"description_width": "70px", "button_width": "80px"},
         )
         self.noise_controls(start.steps, start.seed, start.n)
+        self.pace_control(start.fast)
         self.label.add_class("generator-label")
         self.status.add_class("generator-status")
         self.pictures[0].add_class("generator-pictures")
@@ -89,12 +98,22 @@ class Generator(PictureRows):
             w.HBox([self.share, self.w]),
             w.HBox([self.method, self.decoder]),
             w.HBox([self.steps, self.seed, self.n]),
+            *([self.pace] if self.core.students else []),
             *self.rows,
         ]
         self.add_class("generator")
         self._match()
         self.follow(
-            self.prompt, self.reference, self.share, self.w, self.method, self.decoder, self.steps, self.seed, self.n
+            self.prompt,
+            self.reference,
+            self.share,
+            self.w,
+            self.method,
+            self.decoder,
+            self.steps,
+            self.seed,
+            self.n,
+            self.pace,
         )
 
     @property
@@ -110,6 +129,7 @@ class Generator(PictureRows):
             self.seed.value,
             self.decoder.value,
             self.n.value,
+            self.pace.value,
         )
 
     def asked(self, change: dict) -> None:

@@ -21,6 +21,7 @@ from course_utils.lab.widgets.latest import ShouldStop
 
 METHODS = (*methods(RectifiedFlow(), time_grid(1)), "autoguidance")
 DECODERS = ("sharp", "soft")
+FAST_STEPS = 4
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class GeneratorRequest:
     seed: int = 0
     decoder: str = "sharp"
     n: int = 4
+    fast: bool = False
 
     @property
     def source(self) -> str:
@@ -57,15 +59,30 @@ class GeneratorRequest:
     @property
     def label(self) -> str:
         """What is shown, in one line."""
-        return f"{self.source} · {self.method}, {self.scale} · {self.steps} steps · seed {self.seed} · {self.decoder} decoder"
+        steps = f"{FAST_STEPS} fast steps" if self.fast else f"{self.steps} steps"
+        return f"{self.source} · {self.method}, {self.scale} · {steps} · seed {self.seed} · {self.decoder} decoder"
+
+    @property
+    def draft(self) -> GeneratorRequest:
+        """The same by the student."""
+        return replace(self, fast=True)
+
+    def dragged_from(self, other: GeneratorRequest) -> bool:
+        """Whether the two differ in w or the mixture alone, however they are drawn."""
+        return self.still() == other.still()
+
+    def still(self) -> GeneratorRequest:
+        """What stays the same while a slider is dragged."""
+        return replace(self, guidance_scale=0.0, share=0.0, fast=False)
 
 
 @dataclass(frozen=True)
 class GeneratorResult(Judged):
     """The pictures of a setting. What was asked for is what the prompt names, what the reference picture shows, or in a
-    mixture the prompt first."""
+    mixture the prompt first. `drawn`: the request, exact where a student could not draw it."""
 
     request: GeneratorRequest
+    drawn: GeneratorRequest
 
     @property
     def share_right(self) -> float:
@@ -80,18 +97,20 @@ class GeneratorCore:
     references: pictures (N, 3, H, W) in [-1, 1] to choose from, with their attributes (N, 6); as large as what the
         pipelines draw, or a multiple of it.
     weak: a weaker denoiser, for autoguidance.
+    students: a `FastPipeline` for some or all of the decoders, by the same names.
     """
 
-    def __init__(self, pipelines: Mapping, judge, references: Tensor, attributes: Tensor, weak=None):
+    def __init__(self, pipelines: Mapping, judge, references: Tensor, attributes: Tensor, weak=None, students=None):
         check_pictures(references, "references")
         if attributes.shape != (len(references), len(NAMES)):
             raise ValueError(f"attributes: expected ({len(references)}, {len(NAMES)}), got {tuple(attributes.shape)}")
         self.pipelines = {name: on_all_cores(pipeline) for name, pipeline in pipelines.items()}
+        self.students = {name: on_all_cores(pipeline) for name, pipeline in (students or {}).items()}
         self.judge, self.references, self.attributes, self.weak = judge, references, attributes, weak
 
     def close(self) -> None:
         """End the pipelines' threads; what is computed later starts new ones."""
-        for pipeline in self.pipelines.values():
+        for pipeline in (*self.pipelines.values(), *self.students.values()):
             if isinstance(pipeline, ThreadedPipeline):
                 pipeline.close()
 
@@ -99,6 +118,10 @@ class GeneratorCore:
     def methods(self) -> tuple[str, ...]:
         """The methods of guidance that can be asked for: autoguidance needs a weaker model."""
         return METHODS if self.weak is not None else METHODS[:-1]
+
+    def can_be_fast(self, request: GeneratorRequest) -> bool:
+        """Whether there is a student that knows the setting: plain guidance, from w = 0 up."""
+        return request.method == "CFG" and request.guidance_scale >= 0 and request.decoder in self.students
 
     def compute(self, request: GeneratorRequest, should_stop: ShouldStop = None) -> GeneratorResult | None:
         """The pictures of a setting; None if `should_stop` said so on the way. Bad settings: ValueError."""
@@ -111,16 +134,18 @@ class GeneratorCore:
         if request.reference not in range(len(self.references) + 1):
             raise ValueError(f"reference is {request.reference!r}; expected 0 for none, or 1 to {len(self.references)}")
         pipeline, i = self.pipelines[request.decoder], request.reference - 1
+        drawn = replace(request, fast=request.fast and self.can_be_fast(request))
         guidance = methods(pipeline.path, time_grid(request.steps), self.weak)[request.method]
         w = request.guidance_scale / (W_MAX if request.method == "CFG++" else 1)
         with torch.inference_mode():  # of this thread: the mode does not carry over from another
             reference = self.references[i : i + 1] if request.reference else None
             cond = pipeline.condition(request.prompt, reference, request.share)
-            pictures = pipeline.generate(
+            drawing = self.students[request.decoder] if drawn.fast else pipeline
+            pictures = drawing.generate(
                 cond.expand(request.n, -1),
                 None,
                 w,
-                request.steps,
+                FAST_STEPS if drawn.fast else request.steps,
                 seed=request.seed,
                 should_stop=should_stop,
                 guidance=guidance,
@@ -129,7 +154,10 @@ class GeneratorCore:
                 return None
             pictures = pictures.cpu()
             findings = self.findings(request, pictures)
-        return GeneratorResult(pictures, encode(pictures), findings, notes(request.prompt), request=request)
+        said = notes(request.prompt)
+        if request.fast and not drawn.fast:
+            said = (*said, "exact: the fast model knows plain CFG only")
+        return GeneratorResult(pictures, encode(pictures), findings, said, request=request, drawn=drawn)
 
     def findings(self, request: GeneratorRequest, pictures: Tensor) -> Findings:
         """What the judge sees of what was asked for, picture by picture."""

@@ -1,7 +1,11 @@
-"""Rows of pictures with the judge's opinion below: the part of a widget that the explorer and the generator share."""
+"""Rows of pictures with the judge's opinion below: the part of a widget that the explorer and the generator share.
+
+Where a model has a student, it draws first while a slider is dragged; exact pictures follow when the slider rests.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,15 +15,22 @@ from course_utils.lab.widgets.base import LiveWidget, hidden_image, html, look, 
 from course_utils.lab.widgets.drawing import findings_html, grid_of_texts
 from course_utils.lab.widgets.judged import ALONE, GAP, PANEL, PER_ROW, TILE, W_MAX
 
+INSTANT = 0.1  # seconds: pictures that are there sooner need no draft
+
 
 class PictureRows(LiveWidget):
-    """A `LiveWidget` for up to eight judged pictures. Its core's results are `judged.Judged`."""
+    """A `LiveWidget` for up to eight judged pictures. Its core's results are `judged.Judged`.
+
+    Its requests say whether they are `fast`, give their `draft`, and tell whether they were only `dragged_from` another; its
+    core says of one whether it `can_be_fast`.
+    """
 
     def __init__(self, core: Any):
         super().__init__(core)
         self.label = w.HTML()
         self.pictures = [picture_row(PER_ROW) for _ in range(2)]
         self.texts = [w.HTML() for _ in self.pictures]
+        self.seconds = 0.0  # that the last exact pictures took
         self.layout.max_width, self.layout.padding = f"{PANEL + 24}px", "4px 0 12px 0"
 
     @property
@@ -34,6 +45,32 @@ class PictureRows(LiveWidget):
         self.seed = w.BoundedIntText(seed, min=0, max=999_999, description="seed", **look(205, 70))
         self.n = w.Dropdown(options=[1, 4, 8], value=n, description="pictures", **look(205, 70))
 
+    def pace_control(self, fast: bool) -> None:
+        """Make the switch between exact and fast pictures."""
+        self.pace = w.ToggleButtons(
+            options=[("exact", False), ("fast", True)],
+            value=fast,
+            description="pictures",
+            style={"description_width": "70px", "button_width": "80px"},
+        ).add_class("pace")
+
+    def work(self, request: Any) -> None:
+        dragged = self.shown is not None and request.dragged_from(self.shown.request)
+        if dragged and not request.fast and self.seconds > INSTANT and self.core.can_be_fast(request):
+            super().work(request.draft)
+            if self._worker.waiting is not None:
+                return
+        started = time.monotonic()
+        super().work(request)
+        if self.shown is not None and self.shown.request == request and not self.shown.drawn.fast:
+            self.seconds = time.monotonic() - started
+
+    def outdated(self, request: Any) -> bool:
+        newer = self._worker.waiting
+        if request.fast and newer is not None and newer.dragged_from(request):
+            return self._worker.closed  # it is there before the next one would be
+        return super().outdated(request)
+
     def busy(self, request: Any) -> str:
         return f"computing {request.scale} …"
 
@@ -44,7 +81,7 @@ class PictureRows(LiveWidget):
             of_row = slice(i * PER_ROW, (i + 1) * PER_ROW)
             show_pictures(row, result.encoded[of_row], tile)
             text.value = grid_of_texts([findings_html(found) for found in result.findings[of_row]], tile, lines=4)
-        self.label.value = f"<b>{html(result.request.label)}</b>"
+        self.label.value = f"<b>{html(result.drawn.label)}</b>"
 
 
 def picture_row(count: int) -> w.HBox:

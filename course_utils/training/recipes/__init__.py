@@ -19,6 +19,7 @@ from course_utils.training.recipes.backbone import backbone
 from course_utils.training.recipes.clip import clip
 from course_utils.training.recipes.decoders import gan_decoder, lpips_decoder, sharp_decoder
 from course_utils.training.recipes.denoiser import denoiser, diffusion, short_denoiser, weak_denoiser
+from course_utils.training.recipes.fast_adapter import fast_adapter
 from course_utils.training.recipes.judge import judge
 from course_utils.training.recipes.realness import realness
 from course_utils.training.recipes.vae import kl_sweep, vae
@@ -36,6 +37,7 @@ RECIPES: dict[str, Callable[[Budget, int], tuple[nn.Module, dict]]] = {
     "short_denoiser": short_denoiser,
     "diffusion": diffusion,
     "weak_denoiser": weak_denoiser,
+    "fast_adapter": fast_adapter,
     "realness": realness,
 }
 """Every recipe, in an order in which each finds what it builds on."""
@@ -48,6 +50,7 @@ BUILDS_ON: dict[str, tuple[str, ...]] = {
     "short_denoiser": ("vae", "clip"),
     "diffusion": ("vae", "clip"),
     "weak_denoiser": ("vae", "clip"),
+    "fast_adapter": ("clip", "denoiser"),
     "realness": ("vae", "clip", "denoiser", "sharp_decoder"),
 }
 """The checkpoints that a recipe loads. The others load none."""
@@ -100,14 +103,19 @@ BUDGETS: dict[str, dict[str, Budget]] = {
         "cpu": Budget(32_000, 1_000, 128, 1024),
         "gpu": Budget(100_000, 6_000, 512, 1024),
     },
+    "fast_adapter": {
+        "ci": Budget(64, 4, 32, 64),
+        "cpu": Budget(24_576, 1_000, 256, 1024),
+        "gpu": Budget(200_000, 20_000, 512, 1024),
+    },
     "realness": {
         "ci": Budget(36, 4, 16, 18),
         "cpu": Budget(2_700, 700, 64, 900),
         "gpu": Budget(45_000, 8_000, 256, 1_800),
     },
 }
-"""Budgets by recipe and profile. `cpu` is what trained the checkpoints that ship, on two cores. The VAE and CLIP took
-several runs, which their headers name."""
+"""Budgets by recipe and profile. `cpu` is what trained the checkpoints that ship, on two cores. The VAE, CLIP, the denoiser
+and the fast adapter took several runs, which their headers name."""
 
 
 def budget(recipe: str, profile: str, **changes) -> Budget:

@@ -83,7 +83,7 @@ def decoder_parts(
     part = partial(Part, betas=(0.5, 0.9), weight_decay=0.0)
     if critic is None:
         return [part(decoder, decoder_loss, lr=3e-4, ema=0.998)]
-    # The critic starts from nothing and must stay ahead (two learning rates: Heusel et al. 2017, §2).
+    # The critic starts from nothing and must stay ahead (two learning rates: Heusel et al. 2017).
     return [part(critic, critic_loss, lr=2e-3), part(decoder, decoder_loss, lr=3e-4, ema=0.998, start=delay)]
 
 

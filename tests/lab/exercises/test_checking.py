@@ -71,7 +71,7 @@ def test_an_exception_is_named_with_its_line(capsys):
     assert said.startswith("✗ cfg_combine: it stopped with ")
     said = verdict(cfg_combine, lambda one: one, capsys)[1]
     assert "before its first line: do its arguments match?" in said
-    assert "the notebook calls it with (eps_uncond, eps_cond, guidance_scale)." in said
+    assert "the notebook calls it with (v_uncond, v_cond, guidance_scale)." in said
 
 
 def test_what_is_no_function_is_wrong(capsys):

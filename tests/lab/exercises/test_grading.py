@@ -17,7 +17,7 @@ from course_utils.lab.exercises.checking import RIGHT, WRONG
 
 ROOT = runtime.data_dir().parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-COUNT = 51
+COUNT = 54
 
 
 def sources(path: Path, kind: str) -> list[str]:
@@ -83,7 +83,7 @@ def test_wrong_ones_are_told_with_their_lines(tmp_path, capsys):
     assert grading.main([str(one)]) == 1
     said = capsys.readouterr().out
     assert "  0 right, 6 wrong, 0 not attempted\n" in said
-    assert "  ✗ cfg_combine: with eps_uncond = 1, eps_cond = 3 and w = 3: expected 7, got 14.\n" in said
+    assert "  ✗ cfg_combine: with v_uncond = 1, v_cond = 3 and w = 3: expected 7, got 14.\n" in said
 
 
 IMPORTS = "import torch\nfrom course_utils.lab.exercises import conventions as check"

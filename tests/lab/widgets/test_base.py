@@ -198,7 +198,7 @@ def make_attention_viewer():
 
 
 def make_generator():
-    core = SimpleNamespace(references=pictures(2), methods=("CFG",), pipelines={"sharp": None})
+    core = SimpleNamespace(references=pictures(2), methods=("CFG",), pipelines={"sharp": None}, students={})
     return Generator(core=core)
 
 

@@ -562,10 +562,12 @@ def test_loading_takes_the_course_s_checkpoints(monkeypatch, pipeline):
     from course_utils import checkpoints
 
     judge = FakeJudge()
+    student = FakePipeline()
     monkeypatch.setattr(checkpoints, "load_pipeline", lambda: pipeline)
+    monkeypatch.setattr(checkpoints, "load_fast_pipeline", lambda teacher: student if teacher is pipeline else None)
     monkeypatch.setattr(checkpoints, "load", {"judge": judge}.__getitem__)
     made = CFGExplorer(prompt="a bear", guidance_scale=5.0)
-    assert made.core.pipelines == {"": pipeline}
+    assert (made.core.pipelines, made.core.students) == ({"": pipeline}, {"": student})
     assert made.core.judge is judge
     assert made.request == CFGRequest("a bear", 5.0)
     started = time.monotonic()

@@ -94,14 +94,14 @@ def in_place(cond, null, p, generator):
     return cond
 
 
-def unscaled(eps_uncond, eps_cond, w):
-    return eps_uncond + (eps_cond - eps_uncond)
+def unscaled(v_uncond, v_cond, w):
+    return v_uncond + (v_cond - v_uncond)
 
 
 RIGHT = {
     "cfg_combine": [
-        lambda eps_uncond, eps_cond, w: eps_uncond + w * (eps_cond - eps_uncond),
-        lambda eps_uncond, eps_cond, w: (1 - w) * eps_uncond + w * eps_cond,
+        lambda v_uncond, v_cond, w: v_uncond + w * (v_cond - v_uncond),
+        lambda v_uncond, v_cond, w: (1 - w) * v_uncond + w * v_cond,
         torch.lerp,
     ],
     "drop_condition": [
@@ -133,12 +133,13 @@ RIGHT = {
 WRONG = {
     "cfg_combine": [
         (lambda u, c, w: u - w * (c - u), "the sign of the difference"),
-        (lambda u, c, w: c + w * (u - c), "swapped: w = 0 must give eps_uncond"),
+        (lambda u, c, w: -(u + w * (c - u)), "the minus cancels"),
+        (lambda u, c, w: c + w * (u - c), "swapped: w = 0 must give v_uncond"),
         (unscaled, "guidance_scale is missing"),
         (lambda u, c, w: w * (c - u), "the starting point is missing"),
         (lambda u, c, w: (1 + w) * c - w * u, "1 + w convention"),
-        (lambda u, c, w: u + w * c, "its *difference* from eps_uncond"),
-        (lambda u, c, w: u + w, "start at eps_uncond and go w times the way"),
+        (lambda u, c, w: u + w * c, "they differ by the score of p(z_t)"),
+        (lambda u, c, w: u + w, "by Bayes' rule this gradient is s_c − s_u"),
         (lambda u, c, w: torch.cat([u, c]), "expected shape (1, 2, 2, 2), got (2, 2, 2, 2)"),
         (lambda u, c, w: (u + w * (c - u)).mean(1), "along the wrong axis"),
         (lambda u, c, w: (u, c), "got a tuple of 2"),
