@@ -21,11 +21,11 @@ def _embedding(width: int) -> nn.Sequential:
 
 
 class FastDenoiser(Denoiser):
-    """u(z_t, t, s, condition, w): latents (B, 4, 8, 8), times t and s (B,), s ≤ t, conditions (B, D), scales w (B,) →
-    mean velocities (B, 4, 8, 8) of the way from t to s that is guided with w.
+    """u(z_t, t, s, condition, w): latents (B, C, side, side), times t and s (B,), s ≤ t, conditions (B, D), scales w (B,) →
+    mean velocities, as the latents, of the way from t to s that is guided with w.
 
-    Beside t it is told how far to go and how strongly it is guided (Frans et al. 2024; Meng et al. 2023: w as
-    Fourier embedding). w = 0 is unconditional, whatever the condition.
+    Beside t it is told how far to go and how strongly it is guided (Frans et al. 2024; Meng et al. 2023).
+    w = 0 is unconditional, whatever the condition.
     """
 
     def __init__(self, config: DenoiserConfig | None = None):
@@ -76,7 +76,7 @@ class FastAdapter(Configured, nn.Module):
     """What turns a trained `Denoiser` into a `FastDenoiser`: to each of its matrices W a product B A of low rank is added.
 
     LoRA (Hu et al. 2022: A random, B zero, so that it starts as the denoiser), used for few steps as in LCM-LoRA
-    (Luo et al. 2023). A fifth of the denoiser's numbers, and none more once merged.
+    (Luo et al. 2023). A third of the denoiser's numbers, and none more once merged.
     """
 
     Config = AdapterConfig
