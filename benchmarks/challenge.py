@@ -22,20 +22,17 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from course_utils import runtime
 from course_utils.checkpoints import CheckpointError, header, load, load_fast_pipeline, load_pipeline
-from course_utils.datasets.attributes import NAMES
 from course_utils.datasets.captions import named
-from course_utils.datasets.plushies import Plushies
 from course_utils.diffusion.pipeline import TextToPicture
 from course_utils.diffusion.threaded import on_all_cores
 from course_utils.evaluation.intervals import mean_interval, share_interval
 from course_utils.evaluation.judge import adherence, open_diversity
-from course_utils.evaluation.kernel import StandardFeatures, kernel_distance, kernel_interval
 from course_utils.evaluation.realness import realness
-from course_utils.images import to_float
+from course_utils.evaluation.reports import Distances, leaving_open, pictures, rounded
 
 CHUNK, REAL, PROMPTS, SAMPLES = 128, 2048, 16, 12
 SCALES, BEST = (1.0, 3.0, 5.0, 8.0), (3.0, 5.0)  # the teacher's; those between which its best w lies, for all others
@@ -54,23 +51,10 @@ class Entry:
 
 
 @lru_cache
-def test_captions(n: int) -> list[str]:
-    return Plushies(n, "test").in_memory().captions
-
-
-@lru_cache
-def open_prompts() -> list[str]:
-    """Captions of validation pictures that leave more open than the colour of what is worn."""
-    others = [i for i, name in enumerate(NAMES) if name != "accessory_colour"]
-    captions = dict.fromkeys(Plushies(512, "val").in_memory().captions)
-    return [text for text in captions if bool((named(text)[others] < 0).any())][:PROMPTS]
-
-
-@lru_cache
-def real_features() -> tuple[StandardFeatures, Tensor]:
-    """The judge's features, and those of real validation pictures, whose captions nothing here is drawn for."""
-    features = StandardFeatures(load("judge").features, to_float(Plushies(REAL, "train").in_memory().pictures))
-    return features, features(to_float(Plushies(REAL, "val").in_memory().pictures))
+def judges() -> tuple[nn.Module, nn.Module, Distances, list[str]]:
+    """Judge, realness, the distance to real pictures, and validation captions that leave something open."""
+    prompts = leaving_open(pictures(512, "val")[2])[:PROMPTS]
+    return load("judge"), load("realness"), Distances(REAL), prompts
 
 
 def drawn(entry: Entry, captions: list[str], w: float, seed: int) -> Tensor:
@@ -86,12 +70,10 @@ def drawn(entry: Entry, captions: list[str], w: float, seed: int) -> Tensor:
 
 def score(entry: Entry, w: float, captions: int) -> dict:
     """What an entry draws at w, by all four measures, each with its 95 % interval."""
-    texts, judge = test_captions(captions), load("judge")
+    (_, _, texts), (judge, critic, distances, prompts) = pictures(captions), judges()
     x = drawn(entry, texts, w, seed=1)
     found = adherence(judge, x, torch.stack([named(text) for text in texts]))
-    features, real = real_features()
-    seen, looks = features(x), realness(load("realness"), x)
-    prompts = open_prompts()
+    distance, looks = distances.of(x), realness(critic, x)
     samples = drawn(entry, [text for text in prompts for _ in range(SAMPLES)], w, seed=10_001)
     open_to = torch.tensor(
         [open_diversity(judge, some, named(text)) for some, text in zip(samples.split(SAMPLES), prompts, strict=True)]
@@ -100,8 +82,8 @@ def score(entry: Entry, w: float, captions: int) -> dict:
         "w": w,
         "all_right": found.mean_all_right,
         "all_right_interval": share_interval(found.mean_all_right, int((found.asked > 0).sum())),
-        "kernel_distance": kernel_distance(seen, real),
-        "kernel_interval": kernel_interval(seen, real),
+        "kernel_distance": distance["value"],
+        "kernel_interval": (distance["low"], distance["high"]),
         "realness": float(looks.mean()),
         "realness_interval": mean_interval(looks),
         "diversity": statistics.mean(open_to.tolist()),
@@ -109,19 +91,10 @@ def score(entry: Entry, w: float, captions: int) -> dict:
     }
 
 
-def rounded(value):
-    """Numbers to four significant digits, for a file that people read."""
-    if isinstance(value, dict):
-        return {k: rounded(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [rounded(v) for v in value]
-    return float(f"{value:.4g}") if isinstance(value, float) else value
-
-
 def own_entries() -> list[Entry]:
     """The course's: its denoiser with guidance and without, and what was distilled from it."""
-    guided = on_all_cores(load_pipeline())
-    fast = on_all_cores(load_fast_pipeline())
+    pipeline = load_pipeline()
+    guided, fast = on_all_cores(pipeline), on_all_cores(load_fast_pipeline(pipeline))
     return [
         Entry("teacher", guided, 16, 32, SCALES),
         Entry("teacher", guided, 2, 4),

@@ -38,6 +38,7 @@ from course_utils.evaluation.fronts import leads
 from course_utils.evaluation.intervals import share_interval
 from course_utils.evaluation.judge import adherence, open_diversity
 from course_utils.evaluation.kernel import StandardFeatures, kernel_distance, kernel_interval, real_against_real
+from course_utils.evaluation.reports import rounded
 from course_utils.images import to_float
 
 CHUNK = 96
@@ -255,17 +256,6 @@ def best(bench: Bench, asked: argparse.Namespace, before: dict) -> dict:
 
 
 PARTS = {"tune": tune, "fronts": fronts, "best": best}
-
-
-def rounded(value):
-    """Numbers to four significant digits, NaN to null, for a file that people read."""
-    if isinstance(value, dict):
-        return {k: rounded(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [rounded(v) for v in value]
-    if isinstance(value, float | np.floating):
-        return float(f"{value:.4g}") if np.isfinite(value) else None
-    return value
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -15,7 +15,6 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -25,59 +24,22 @@ from course_utils import runtime
 from course_utils.checkpoints import load, load_pipeline
 from course_utils.datasets.attributes import ATTRIBUTES, NAMES
 from course_utils.datasets.captions import full_caption, named
-from course_utils.datasets.plushies import Plushies
 from course_utils.evaluation import metrics
 from course_utils.evaluation.chunks import in_chunks, reconstructed
 from course_utils.evaluation.intervals import mean_interval, share_interval
 from course_utils.evaluation.judge import accuracy, adherence, open_diversity
-from course_utils.evaluation.kernel import StandardFeatures, kernel_distance, kernel_interval, real_against_real
 from course_utils.evaluation.realness import realness
+from course_utils.evaluation.reports import Distances, leaving_open, pictures, rounded
 from course_utils.evaluation.zero_shot import zero_shot
-from course_utils.images import to_float
 
 SCALES = (0.0, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 15.0)
 CHUNK = 128
-
-
-@lru_cache
-def pictures(n: int, split: str = "test") -> tuple[Tensor, Tensor, list[str]]:
-    """n real pictures of a split: floats in [-1, 1], attributes, captions."""
-    data = Plushies(n, split).in_memory()
-    return to_float(data.pictures), data.attributes, data.captions
-
-
-class Distances:
-    """Kernel distances to n real validation pictures, whose captions nothing here is drawn for."""
-
-    def __init__(self, n: int):
-        self.features = StandardFeatures(load("judge").features, pictures(n, "train")[0])
-        self.real = self.features(pictures(n, "val")[0])
-
-    def of(self, x: Tensor) -> dict:
-        seen = self.features(x)
-        low, high = kernel_interval(seen, self.real)
-        return {"value": kernel_distance(seen, self.real), "low": low, "high": high}
-
-    def of_real(self, m: int) -> dict:
-        """m real pictures against as many as `of` compares with: the mean, and where 95 % of the draws lie."""
-        pool = torch.cat([self.real, self.features(pictures(m)[0])])
-        found = real_against_real(pool, m, len(self.real), draws=200)
-        return {"value": float(found.mean()), "low": float(found.quantile(0.025)), "high": float(found.quantile(0.975))}
 
 
 def accuracy_intervals(found: dict[str, float], attributes: Tensor) -> dict[str, tuple[float, float]]:
     """Of each attribute's accuracy, over the pictures that have it."""
     counts = (attributes >= 0).sum(0).tolist()
     return {name: share_interval(share, counts[NAMES.index(name)]) for name, share in found.items()}
-
-
-def rounded(value):
-    """Numbers to four significant digits, for a file that people read."""
-    if isinstance(value, dict):
-        return {k: rounded(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [rounded(v) for v in value]
-    return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 def judge_part(asked: argparse.Namespace) -> dict:
@@ -193,11 +155,7 @@ def denoiser_part(asked: argparse.Namespace) -> dict:
     x, _, captions = pictures(asked.captions)
     _, _, held = pictures(asked.captions, "heldout")
     distances, x_hat = Distances(asked.pictures), reconstructed(pipeline.vae, x)
-    # Diversity needs several samples of one prompt, and a prompt that leaves something open. A colour alone
-    # is not enough: where a picture shows no accessory, it has none.
-    others = [i for i, name in enumerate(NAMES) if name != "accessory_colour"]
-    prompts = [text for text in dict.fromkeys(captions) if bool((named(text)[others] < 0).any())]
-    prompts = prompts[: asked.prompts]
+    prompts = leaving_open(captions)[: asked.prompts]  # diversity needs several samples of one prompt
     rows = []
     for w in SCALES:
         start = time.perf_counter()
@@ -268,8 +226,8 @@ PARTS: dict[str, Callable[[argparse.Namespace], dict]] = {
 
 def shown(value: object) -> str:
     if isinstance(value, list):
-        return " to ".join(f"{v:.4g}" for v in value)
-    return f"{value:.4g}"
+        return " to ".join(map(shown, value))
+    return "nothing" if value is None else f"{value:.4g}"
 
 
 def show(value: dict, indent: str = "  ") -> None:

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from course_utils.arguments import whole
-from course_utils.diffusion.paths import over
+from course_utils.diffusion.paths import Prediction, RectifiedFlow, over
+from course_utils.diffusion.samplers import euler, time_grid
 from course_utils.losses import same_shape
 
 Velocity = Callable[[Tensor, Tensor], Tensor]  # (z (B, ...), t (B,)) -> (B, ...)
@@ -58,11 +59,13 @@ def trajectory(velocity: Velocity, z: Tensor, steps: int, keep: int) -> Tensor:
     steps, keep = whole("steps", steps, 1), whole("keep", keep, 1)
     if steps % keep:
         raise ValueError(f"keep is {keep}; expected a divisor of steps, {steps}")
-    kept = [z]
-    for k in range(steps, 0, -1):
-        z = z - velocity(z, torch.full((len(z),), k / steps, dtype=z.dtype, device=z.device)) / steps
-        if (k - 1) % (steps // keep) == 0:
+    kept, path = [z], RectifiedFlow()  # a velocity is what leads on, whatever the path
+
+    def look(step: int, z: Tensor, _: Prediction) -> None:
+        if (step + 1) % (steps // keep) == 0:
             kept.append(z)
+
+    euler(lambda z, t: path.from_velocity(velocity(z, t), z, t), z, time_grid(steps), callback=look)
     return torch.stack(kept)
 
 

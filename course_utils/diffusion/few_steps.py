@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from course_utils.arguments import short
 from course_utils.diffusion.distillation import Student
-from course_utils.diffusion.guidance import checked_scale
+from course_utils.diffusion.guidance import ClassifierFreeGuidance, checked_scale
 from course_utils.diffusion.pipeline import TextToPicture
 from course_utils.diffusion.samplers import checked_grid, next_time
 
@@ -52,9 +51,12 @@ class FastPipeline(TextToPicture):
             raise ValueError(f"negative is {short(negative)}; expected '': a student has no second answer to replace")
 
     def _run(self, cond, noise, generators, guidance_scale, *, times, guidance, **how) -> Tensor | None:
+        if guidance is not ClassifierFreeGuidance:
+            raise ValueError(f"guidance is {short(guidance)}; expected plain guidance, which is what was distilled")
+
         def student(denoiser, cond, guidance_scale, negative):
             # Without a condition there is nothing to be guided towards: that is w = 0.
             nowhere = (cond == denoiser.null).all(1)
-            return FewSteps(denoiser, cond, torch.where(nowhere, 0.0, guidance_scale), times=times)
+            return FewSteps(denoiser, cond, guidance_scale.to(cond).masked_fill(nowhere, 0.0), times=times)
 
         return super()._run(cond, noise, generators, guidance_scale, times=times, guidance=student, **how)

@@ -9,15 +9,7 @@ from torch import Tensor, nn
 
 from course_utils.models.configured import Configured
 from course_utils.models.denoiser import Denoiser, DenoiserConfig
-from course_utils.models.layers import sinusoidal
-
-
-def _embedding(width: int) -> nn.Sequential:
-    """A number's 256 sinusoidal features → width. The last map starts at zero: a fresh embedding says nothing."""
-    layers = nn.Sequential(nn.Linear(256, width), nn.SiLU(), nn.Linear(width, width))
-    for p in layers[-1].parameters():
-        nn.init.zeros_(p)
-    return layers
+from course_utils.models.layers import one_for_each, silent_embedding, sinusoidal
 
 
 class FastDenoiser(Denoiser):
@@ -30,13 +22,11 @@ class FastDenoiser(Denoiser):
 
     def __init__(self, config: DenoiserConfig | None = None):
         super().__init__(config)
-        self.length, self.scale = _embedding(self.config.width), _embedding(self.config.width)
+        self.length, self.scale = (silent_embedding(256, self.config.width) for _ in range(2))
 
     def forward(self, z: Tensor, t: Tensor, s: Tensor, condition: Tensor, guidance_scale: Tensor) -> Tensor:  # type: ignore[override]
         self.check(z, t, condition)
-        for name, x in (("s", s), ("guidance_scale", guidance_scale)):
-            if x.shape != (len(z),):
-                raise ValueError(f"{name}: expected one for each latent, shape ({len(z)},), got {tuple(x.shape)}")
+        one_for_each("latent", len(z), s=s, guidance_scale=guidance_scale)
         length = self.length(sinusoidal(1000.0 * (t - s), 256))
         # Scales from 0 to 15 turn the fastest of the features as far as 1.5 of time does.
         scale = self.scale(sinusoidal(100.0 * guidance_scale, 256))
@@ -89,7 +79,7 @@ class FastAdapter(Configured, nn.Module):
         # Of `torch.empty`, as layers make theirs: a checkpoint that asks for too much is refused before it gets any.
         self.down = nn.ParameterList(torch.empty(c.rank, n).normal_(std=n**-0.5) for _, n in sizes.values())  # A
         self.up = nn.ParameterList(torch.empty(m, c.rank).zero_() for m, _ in sizes.values())  # B
-        self.length, self.scale = _embedding(c.width), _embedding(c.width)
+        self.length, self.scale = (silent_embedding(256, c.width) for _ in range(2))
 
     @staticmethod
     def _of(config: DenoiserConfig) -> DenoiserConfig:

@@ -116,3 +116,18 @@ def sinusoidal_2d(side: int, width: int) -> Tensor:
         raise ValueError(f"width: got {width}; expected a multiple of 4, for sine and cosine of two coordinates")
     y, x = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
     return torch.cat([sinusoidal(y.flatten(), width // 2, 100.0), sinusoidal(x.flatten(), width // 2, 100.0)], dim=1)
+
+
+def silent_embedding(features: int, width: int) -> nn.Sequential:
+    """A number's sinusoidal features (B, features) → (B, width). The last map starts at zero: a fresh one says nothing."""
+    layers = nn.Sequential(nn.Linear(features, width), nn.SiLU(), nn.Linear(width, width))
+    for p in layers[-1].parameters():
+        nn.init.zeros_(p)
+    return layers
+
+
+def one_for_each(what: str, batch: int, **given: Tensor) -> None:
+    """ValueError for a tensor that does not hold one number for each of `batch` things of the kind `what`."""
+    for name, x in given.items():
+        if x.shape != (batch,):
+            raise ValueError(f"{name}: expected one for each {what}, shape ({batch},), got {tuple(x.shape)}")

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_utils.arguments import whole
-from course_utils.models.layers import sinusoidal
+from course_utils.models.layers import one_for_each, silent_embedding, sinusoidal
 
 
 class PlaneDenoiser(nn.Module):
@@ -72,17 +72,11 @@ class FastPlaneDenoiser(PlaneDenoiser):
 
     def __init__(self, classes: int = 0, width: int = 128, depth: int = 4):
         super().__init__(classes, width, depth)
-        self.length, self.scale = (
-            nn.Sequential(nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width)) for _ in range(2)
-        )
-        for p in (*self.length[-1].parameters(), *self.scale[-1].parameters()):
-            nn.init.zeros_(p)
+        self.length, self.scale = (silent_embedding(64, width) for _ in range(2))
 
     def forward(self, z: Tensor, t: Tensor, s: Tensor, y: Tensor | None, guidance_scale: Tensor) -> Tensor:  # type: ignore[override]
         self.check(z, t)
-        for name, x in (("s", s), ("guidance_scale", guidance_scale)):
-            if x.shape != (len(z),):
-                raise ValueError(f"{name}: expected one for each point, shape ({len(z)},), got {tuple(x.shape)}")
+        one_for_each("point", len(z), s=s, guidance_scale=guidance_scale)
         told = self.length(sinusoidal(100.0 * (t - s), 64).to(z.dtype))
         told = told + self.scale(sinusoidal(10.0 * guidance_scale, 64).to(z.dtype))
         return self._answer(z, self._question(t, y, z) + told)

@@ -32,6 +32,11 @@ def test_the_device_computes_and_is_strict():
     assert done.returncode == 0, done.stderr
 
 
+def test_pictures_with_a_scale_each_on_a_strict_device():
+    done = run("-c", _PIPELINES)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.notebook
 @pytest.mark.parametrize("half", [NOTEBOOKS[:6], NOTEBOOKS[6:]], ids=("first", "last"))  # about equally long
 def test_every_cell_runs_on_a_strict_device(half):
@@ -66,4 +71,23 @@ for refused in (lambda: value.double(), lambda: value.to(torch.float64), lambda:
         continue
     raise AssertionError("the device took what Apple's GPUs refuse")
 assert value.cpu().double().dtype == torch.float64
+"""
+
+_PIPELINES = """
+import torch
+from course_utils.diffusion.few_steps import FastPipeline
+from course_utils.diffusion.paths import RectifiedFlow
+from course_utils.diffusion.pipeline import TextToPicture
+from tests.devices import standin
+from tests.diffusion.test_few_steps import Student
+from tests.diffusion.test_pipeline import Clip, Denoiser, Vae
+
+device = standin.use()
+for make, denoiser in ((TextToPicture, Denoiser), (FastPipeline, Student)):
+    pipeline, w = make(Vae(), Clip(), denoiser(), RectifiedFlow()), [0.0, 1.5, 9.0]
+    expected = pipeline.strip("a bear", w, 2, steps=4)
+    pipeline.denoiser.to(device)
+    torch.testing.assert_close(pipeline.strip("a bear", w, 2, steps=4).cpu(), expected)
+    pictures = pipeline.generate(["a bear", "", "a cat"], guidance_scale=torch.tensor(w), steps=4)
+    assert pictures.device.type == standin.NAME
 """

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from course_utils.diffusion.few_steps import FastPipeline, FewSteps
+from course_utils.diffusion.guidance_methods import Rescale
 from course_utils.diffusion.paths import RectifiedFlow, over
 from course_utils.diffusion.samplers import euler, next_time, time_grid
 from course_utils.diffusion.threaded import ThreadedPipeline, on_all_cores
@@ -66,6 +67,7 @@ def test_a_strip_and_shared_work_are_the_same_pictures(pipeline):
         ({"sampler": "heun"}, "sampler is 'heun'; expected 'euler'"),
         ({"negative": "a cat"}, "negative is 'a cat'; expected ''"),
         ({"negative": None}, "negative is None"),
+        ({"guidance": Rescale}, "guidance is <class .*Rescale.*>; expected plain guidance"),
     ],
 )
 def test_what_a_student_cannot_do_is_refused(pipeline, changes, message):

@@ -59,6 +59,20 @@ class Mistake:
     hint: str
 
 
+def wrong_reductions(error: Callable[..., Tensor]) -> list[Mistake]:
+    """Of a loss that sums squares over a point's coordinates and averages over points: `error` (B, D) reduced otherwise."""
+    return [
+        Mistake(
+            lambda *given: error(*given).square().mean(),
+            "this is the mean over all numbers. Sum over a point's coordinates, then take the mean over points.",
+        ),
+        Mistake(
+            lambda *given: error(*given).square().sum(),
+            "this is the sum over the batch, too: it would grow with the batch. Take the mean over points.",
+        ),
+    ]
+
+
 def noise(*shape: int, seed: int) -> Tensor:
     """Standard normal numbers, the same ones on every call, without a trace in the global random state."""
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))

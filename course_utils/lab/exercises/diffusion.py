@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from course_utils.lab.exercises.checking import Case, Mistake, exercise, noise
+from course_utils.lab.exercises.checking import Case, Mistake, exercise, noise, wrong_reductions
 
 
 def _noised_case(n: int, seed: int, words: str) -> Case:
@@ -80,14 +80,7 @@ def _error(model: Model, z0: Tensor, eps: Tensor, t: Tensor, alpha: Tensor, sigm
 @exercise(
     cases=lambda: [_loss_case(3, 2, 4, "for three points in the plane"), _loss_case(5, 4, 6, "for five points in 4-D")],
     mistakes=[
-        Mistake(
-            lambda *given: _error(*given).square().mean(),
-            "this is the mean over all numbers. Sum over a point's coordinates, then take the mean over points.",
-        ),
-        Mistake(
-            lambda *given: _error(*given).square().sum(),
-            "this is the sum over the batch, too: it would grow with the batch. Take the mean over points.",
-        ),
+        *wrong_reductions(_error),
         Mistake(lambda *given: _error(*given).norm(dim=1).mean(), "the error is squared: ‖·‖², without the root."),
         Mistake(
             lambda *given: _error(*given).abs().sum(1).mean(),

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from course_utils.diffusion.paths import over
 from course_utils.lab.exercises.attempt import Attempt
-from course_utils.lab.exercises.checking import Case, Mistake, exercise, noise
+from course_utils.lab.exercises.checking import Case, Mistake, exercise, noise, wrong_reductions
 from course_utils.lab.exercises.returns import Wrong
 
 Student = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -92,14 +92,7 @@ def _student_learns(attempt: Attempt) -> None:
             ),
             "the student was asked for the whole way, s = 0. The velocity at t is the mean velocity from t to t: s = t.",
         ),
-        Mistake(
-            lambda *given: _error(*given).square().mean(),
-            "this is the mean over all numbers. Sum over a point's coordinates, then take the mean over points.",
-        ),
-        Mistake(
-            lambda *given: _error(*given).square().sum(),
-            "this is the sum over the batch, too: it would grow with the batch. Take the mean over points.",
-        ),
+        *wrong_reductions(_error),
     ],
     hint="the target is v_u + w (v_c − v_u), with one w for each row: w[:, None]; the student is asked with s = t.",
     on_error={"must match the size": "w has shape (B,); w[:, None] has (B, 1), one factor for each point."},

@@ -10,14 +10,23 @@ import torch
 from torch import Tensor
 
 from course_utils.datasets import captions
-from course_utils.diffusion.threaded import ThreadedPipeline, on_all_cores
 from course_utils.lab import plots
-from course_utils.lab.widgets.judged import Finding, Findings, Judged, encode, find, notes, say_w, share_right
+from course_utils.lab.widgets.judged import (
+    FAST_STEPS,
+    Drawing,
+    Finding,
+    Findings,
+    Judged,
+    encode,
+    find,
+    notes,
+    say_w,
+    share_right,
+)
 from course_utils.lab.widgets.latest import ShouldStop
 
 PROMPT = "a cat"  # which leaves most open: guidance has something to win, and variety something to lose
 SCALES = (0.0, 1.0, 3.0, 8.0, 15.0)
-FAST_STEPS = 4
 SAMPLERS = {"euler": "Euler", "heun": "Heun", "ddim": "DDIM", "ddpm": "DDPM"}
 # What the line ε = ε₀ + w (ε₁ − ε₀) does with w below 0, at 0, between, at 1 and above, if there are (a prompt, a negative
 # prompt). ε₀ is the negative prompt's prediction, or the unconditional one; ε₁ the prompt's, or the unconditional one.
@@ -120,7 +129,7 @@ class CFGResult(Judged):
     drawn: CFGRequest
 
 
-class CFGExplorerCore:
+class CFGExplorerCore(Drawing):
     """Pictures, their encoding and the judge's opinion for one setting of the explorer.
 
     `pipelines`: `diffusion.pipeline.TextToPicture`s by name, {"the course's": ..., "yours": ...}; a single one needs no
@@ -136,15 +145,8 @@ class CFGExplorerCore:
             raise ValueError(
                 f"students: got one of {', '.join(map(repr, sorted(unknown)))}; expected names of pipelines"
             )
-        self.pipelines = {name: on_all_cores(pipeline) for name, pipeline in named.items()}
-        self.students = {name: on_all_cores(pipeline) for name, pipeline in fast.items()}
+        super().__init__(named, fast)
         self.judge = judge
-
-    def close(self) -> None:
-        """End the pipelines' threads; what is computed later starts new ones."""
-        for pipeline in (*self.pipelines.values(), *self.students.values()):
-            if isinstance(pipeline, ThreadedPipeline):
-                pipeline.close()
 
     def pipeline(self, model: str):
         """The pipeline of this name; an unknown one is a ValueError."""
@@ -161,10 +163,6 @@ class CFGExplorerCore:
         """The pipeline that draws a request."""
         exact = self.pipeline(request.model)
         return self.students[request.model] if request.fast else exact
-
-    def settled(self, request: CFGRequest) -> CFGRequest:
-        """The request, exact where a student cannot draw it."""
-        return replace(request, fast=request.fast and self.can_be_fast(request))
 
     def compute(self, request: CFGRequest, should_stop: ShouldStop = None) -> CFGResult | None:
         """The pictures of a setting; None if `should_stop` said so on the way. Bad settings: ValueError."""

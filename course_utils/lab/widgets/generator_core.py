@@ -13,15 +13,24 @@ from course_utils.datasets.attributes import NAMES
 from course_utils.diffusion.guidance_methods import methods
 from course_utils.diffusion.paths import RectifiedFlow
 from course_utils.diffusion.samplers import time_grid
-from course_utils.diffusion.threaded import ThreadedPipeline, on_all_cores
 from course_utils.images import check_pictures, looked_at
 from course_utils.lab import plots
-from course_utils.lab.widgets.judged import W_MAX, Findings, Judged, encode, find, notes, say_w, share_right
+from course_utils.lab.widgets.judged import (
+    FAST_STEPS,
+    W_MAX,
+    Drawing,
+    Findings,
+    Judged,
+    encode,
+    find,
+    notes,
+    say_w,
+    share_right,
+)
 from course_utils.lab.widgets.latest import ShouldStop
 
 METHODS = (*methods(RectifiedFlow(), time_grid(1)), "autoguidance")
 DECODERS = ("sharp", "soft")
-FAST_STEPS = 4
 
 
 @dataclass(frozen=True)
@@ -90,7 +99,7 @@ class GeneratorResult(Judged):
         return share_right(self.findings)
 
 
-class GeneratorCore:
+class GeneratorCore(Drawing):
     """Pictures and the judge's opinion for one setting of the generator.
 
     pipelines: a `TextToPicture` for each decoder, {"sharp": ..., "soft": ...}; a single one will do.
@@ -104,15 +113,8 @@ class GeneratorCore:
         check_pictures(references, "references")
         if attributes.shape != (len(references), len(NAMES)):
             raise ValueError(f"attributes: expected ({len(references)}, {len(NAMES)}), got {tuple(attributes.shape)}")
-        self.pipelines = {name: on_all_cores(pipeline) for name, pipeline in pipelines.items()}
-        self.students = {name: on_all_cores(pipeline) for name, pipeline in (students or {}).items()}
+        super().__init__(pipelines, students or {})
         self.judge, self.references, self.attributes, self.weak = judge, references, attributes, weak
-
-    def close(self) -> None:
-        """End the pipelines' threads; what is computed later starts new ones."""
-        for pipeline in (*self.pipelines.values(), *self.students.values()):
-            if isinstance(pipeline, ThreadedPipeline):
-                pipeline.close()
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -134,7 +136,7 @@ class GeneratorCore:
         if request.reference not in range(len(self.references) + 1):
             raise ValueError(f"reference is {request.reference!r}; expected 0 for none, or 1 to {len(self.references)}")
         pipeline, i = self.pipelines[request.decoder], request.reference - 1
-        drawn = replace(request, fast=request.fast and self.can_be_fast(request))
+        drawn = self.settled(request)
         guidance = methods(pipeline.path, time_grid(request.steps), self.weak)[request.method]
         w = request.guidance_scale / (W_MAX if request.method == "CFG++" else 1)
         with torch.inference_mode():  # of this thread: the mode does not carry over from another

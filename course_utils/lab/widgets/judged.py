@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import Tensor
 
 from course_utils.datasets import captions
 from course_utils.datasets.attributes import ATTRIBUTES, NAMES
+from course_utils.diffusion.threaded import ThreadedPipeline, on_all_cores
 from course_utils.evaluation.chunks import device_of
 from course_utils.lab import plots
 
 W_MIN, W_MAX = -2.0, 15.0  # the ends of the slider for w
+FAST_STEPS = 4  # of a student
 # In CSS pixels, whatever the pictures' own size is; a picture that stands alone is shown larger.
 GAP, TILE, ALONE, PER_ROW = 8, 192, 256, 4
 PANEL = PER_ROW * TILE + (PER_ROW - 1) * GAP  # four tiles and what is between them
@@ -46,6 +49,29 @@ class Judged:
     encoded: tuple[bytes, ...]
     findings: Findings
     notes: tuple[str, ...]
+
+
+class Drawing:
+    """What the cores of both widgets share: pipelines by name, and the students distilled from some of them."""
+
+    def __init__(self, pipelines: Mapping, students: Mapping):
+        self.pipelines, self.students = (
+            {name: on_all_cores(pipeline) for name, pipeline in some.items()} for some in (pipelines, students)
+        )
+
+    def close(self) -> None:
+        """End the pipelines' threads; what is computed later starts new ones."""
+        for pipeline in (*self.pipelines.values(), *self.students.values()):
+            if isinstance(pipeline, ThreadedPipeline):
+                pipeline.close()
+
+    def can_be_fast(self, request: Any) -> bool:
+        """Whether there is a student that knows the setting."""
+        raise NotImplementedError
+
+    def settled(self, request: Any) -> Any:
+        """The request, exact where a student cannot draw it."""
+        return replace(request, fast=request.fast and self.can_be_fast(request))
 
 
 def encode(pictures: Tensor) -> tuple[bytes, ...]:

@@ -4,7 +4,8 @@ import pytest
 
 from course_utils.lab.widgets import picture_rows as module
 from course_utils.lab.widgets.explorer import CFGExplorer
-from course_utils.lab.widgets.explorer_core import FAST_STEPS, SCALES, CFGExplorerCore, CFGRequest
+from course_utils.lab.widgets.explorer_core import SCALES, CFGExplorerCore, CFGRequest
+from course_utils.lab.widgets.judged import FAST_STEPS
 from tests.lab.widgets.test_explorer import FakeJudge, FakePipeline, busy, images, settle
 
 

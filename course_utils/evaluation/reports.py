@@ -1,0 +1,63 @@
+"""What benchmarks have in common: real pictures to compare with, prompts, and numbers to write down."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from course_utils.checkpoints import load
+from course_utils.datasets.attributes import NAMES
+from course_utils.datasets.captions import named
+from course_utils.datasets.plushies import Plushies
+from course_utils.evaluation.kernel import StandardFeatures, kernel_distance, kernel_interval, real_against_real
+from course_utils.images import to_float
+
+
+@lru_cache
+def pictures(n: int, split: str = "test") -> tuple[Tensor, Tensor, list[str]]:
+    """n real pictures of a split: floats in [-1, 1], attributes, captions."""
+    data = Plushies(n, split).in_memory()
+    return to_float(data.pictures), data.attributes, data.captions
+
+
+class Distances:
+    """Kernel distances to n real validation pictures, whose captions nothing here is drawn for."""
+
+    def __init__(self, n: int):
+        self.features = StandardFeatures(load("judge").features, pictures(n, "train")[0])
+        self.real = self.features(pictures(n, "val")[0])
+
+    def of(self, x: Tensor) -> dict:
+        seen = self.features(x)
+        low, high = kernel_interval(seen, self.real)
+        return {"value": kernel_distance(seen, self.real), "low": low, "high": high}
+
+    def of_real(self, m: int) -> dict:
+        """m real pictures against as many as `of` compares with: the mean, and where 95 % of the draws lie."""
+        pool = torch.cat([self.real, self.features(pictures(m)[0])])
+        found = real_against_real(pool, m, len(self.real), draws=200)
+        return {"value": float(found.mean()), "low": float(found.quantile(0.025)), "high": float(found.quantile(0.975))}
+
+
+def leaving_open(captions: Iterable[str]) -> list[str]:
+    """Those captions, each once, that leave an attribute open.
+
+    A colour alone is not enough: where a picture shows no accessory, it has none.
+    """
+    others = [i for i, name in enumerate(NAMES) if name != "accessory_colour"]
+    return [text for text in dict.fromkeys(captions) if bool((named(text)[others] < 0).any())]
+
+
+def rounded(value):
+    """Numbers to four significant digits, NaN to null, for a file that people read."""
+    if isinstance(value, dict):
+        return {k: rounded(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(v) for v in value]
+    if isinstance(value, float | np.floating):
+        return float(f"{value:.4g}") if np.isfinite(value) else None
+    return value

@@ -1,0 +1,33 @@
+"""What benchmarks share: prompts that leave something open, distances, rounding."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from course_utils.evaluation import reports
+
+
+def test_a_caption_that_leaves_only_the_colour_of_nothing_open_is_not_open():
+    full = "a brown bear, bare on a plain sky background"
+    said = ["a cat", full, "a cat", "a brown bear with a red hat on a sky background"]
+    assert reports.leaving_open(said) == ["a cat", "a brown bear with a red hat on a sky background"]
+
+
+def test_distances_tell_real_pictures_from_noise():
+    distances = reports.Distances(64)
+    real, noise = (
+        reports.pictures(64)[0],
+        torch.rand(64, 3, 128, 128, generator=torch.Generator().manual_seed(0)) * 2 - 1,
+    )
+    near, far = distances.of(real), distances.of(noise)
+    assert near["low"] < near["value"] < near["high"]
+    assert far["low"] > near["high"]
+    floor = distances.of_real(64)
+    assert floor["low"] < floor["value"] < floor["high"]
+
+
+def test_numbers_are_rounded_to_four_digits_and_nan_is_null():
+    found = reports.rounded({"a": [1.23456, math.nan], "b": (np.float64(98765.4), 7, "x", True, None)})
+    assert found == {"a": [1.235, None], "b": [pytest.approx(98770.0), 7, "x", True, None]}
