@@ -25,14 +25,11 @@ from torch import Tensor
 
 from course_utils import runtime
 from course_utils.checkpoints import load
-from course_utils.datasets.captions import named
 from course_utils.datasets.plushies import Plushies
 from course_utils.diffusion.paths import RectifiedFlow
 from course_utils.diffusion.pipeline import TextToPicture
 from course_utils.evaluation.chunks import in_chunks
-from course_utils.evaluation.intervals import share_interval
-from course_utils.evaluation.judge import adherence
-from course_utils.evaluation.kernel import StandardFeatures, kernel_distance, kernel_interval
+from course_utils.evaluation.reports import Scores, rounded
 from course_utils.images import to_float
 from course_utils.models.denoiser import Denoiser, DenoiserConfig, PictureDenoiser
 from course_utils.training import state
@@ -40,7 +37,7 @@ from course_utils.training.batches import place
 from course_utils.training.loop import Part, fit
 from course_utils.training.recipes.denoiser import captions_embedded, denoiser_part
 
-SIDE, PICTURES, REAL, BATCH, RATE = 64, 8_000, 1_024, 128, 1e-3
+SIDE, PICTURES, BATCH, RATE = 64, 8_000, 128, 1e-3
 SCALES, STEPS, CHUNK = (1.0, 2.0, 3.0, 5.0, 8.0), 20, 64
 TRIES = 8  # steps that are timed, after as many that warm up
 SHAPE = {"width": 256, "depth": 4, "heads": 8}
@@ -100,17 +97,9 @@ class Duel:
         self.folder.mkdir(parents=True, exist_ok=True)
         source = Plushies(pictures, size=SIDE)
         self.pictures = source.in_memory().pictures
-        self.clip, self.judge = load("clip"), load("judge")
+        self.clip = load("clip")
         self.conditions = captions_embedded(source, self.clip)
-        test = Plushies(captions, "test", SIDE)
-        self.texts, self.test = [test.caption(i) for i in range(captions)], to_float(test.in_memory().pictures)
-        self.asked = torch.stack([named(text) for text in self.texts])
-        self.features = StandardFeatures(self.judge.features, self.drawn(REAL, seed=1))
-        self.real = self.features(self.drawn(REAL, seed=0))
-
-    @staticmethod
-    def drawn(n: int, seed: int) -> Tensor:
-        return to_float(Plushies(n, "val", SIDE, seed=seed).in_memory().pictures)
+        self.scores = Scores(captions, SIDE)
 
     def note(self, name: str) -> Path:
         return self.folder / f"{name}.json"
@@ -144,23 +133,11 @@ class Duel:
 
         fit(part, steps=plan["steps"], log_every=50, save_every=50, progress=say, state=self.folder / f"{name}-state")
 
-    def scores(self, x: Tensor) -> dict:
-        """Of a picture for each caption: how many follow it in full, and how far all are from real ones."""
-        found, seen = adherence(self.judge, x, self.asked), self.features(x)
-        right = found.mean_all_right
-        return {
-            "all_right": right,
-            "all_right_interval": share_interval(right, len(x)),
-            "attributes": found.mean_share,
-            "kernel_distance": kernel_distance(seen, self.real),
-            "kernel_interval": kernel_interval(seen, self.real),
-        }
-
     def arm(self, name: str) -> dict:
         model, codec, plan = self.train(name)
         pipeline, by_w = TextToPicture(codec, self.clip, model, RectifiedFlow()), []
         with torch.no_grad():
-            c = self.clip.encode_text(self.texts)
+            c = self.clip.encode_text(self.scores.texts)
         for w in SCALES:
             parts = [
                 pipeline.generate(part, guidance_scale=w, steps=STEPS, seed=k).cpu()
@@ -185,8 +162,8 @@ class Duel:
             "batch": BATCH,
             "rate": RATE,
         }
-        rebuilt = in_chunks(lambda x: vae.to_picture(vae.to_latent(x)), self.test)
-        floors = {"real": self.scores(self.test), "through_the_vae": self.scores(rebuilt)}
+        rebuilt = in_chunks(lambda x: vae.to_picture(vae.to_latent(x)), self.scores.pictures)
+        floors = {"real": self.scores(self.scores.pictures), "through_the_vae": self.scores(rebuilt)}
         return {"about": {**about, **SHAPE, "steps": STEPS}, **floors, "arms": {name: self.arm(name) for name in ARMS}}
 
 
@@ -200,9 +177,8 @@ def main(arguments: list[str] | None = None) -> None:
     if not 0 < asked.minutes < float("inf") or asked.captions < 3 or asked.pictures < 1:
         parser.error("expected --minutes above 0, --captions of 3 or more, and --pictures of 1 or more")
     print(runtime.setup(), flush=True)
-    found = Duel(asked.minutes, asked.captions, asked.pictures).results()
-    rounded = json.loads(json.dumps(found), parse_float=lambda digits: float(f"{float(digits):.4g}"))
-    asked.out.write_text(json.dumps(rounded, indent=1) + "\n", encoding="utf-8")
+    found = rounded(Duel(asked.minutes, asked.captions, asked.pictures).results())
+    asked.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ from course_utils.checkpoints import load
 from course_utils.datasets.attributes import NAMES
 from course_utils.datasets.captions import named
 from course_utils.datasets.plushies import Plushies
+from course_utils.evaluation.intervals import share_interval
+from course_utils.evaluation.judge import adherence
 from course_utils.evaluation.kernel import StandardFeatures, kernel_distance, kernel_interval, real_against_real
 from course_utils.images import to_float
 
@@ -41,6 +43,32 @@ class Distances:
         pool = torch.cat([self.real, self.features(pictures(m)[0])])
         found = real_against_real(pool, m, len(self.real), draws=200)
         return {"value": float(found.mean()), "low": float(found.quantile(0.025)), "high": float(found.quantile(0.975))}
+
+
+class Scores:
+    """How pictures that are drawn for n test captions follow them, and how near they are to real ones of the same side.
+
+    `texts` are the captions, `pictures` (n, 3, side, side) the real pictures that they come from.
+    """
+
+    def __init__(self, n: int, side: int, real: int = 1024):
+        test, self.judge = Plushies(n, "test", side), load("judge")
+        self.texts, self.pictures = [test.caption(i) for i in range(n)], to_float(test.in_memory().pictures)
+        self.asked = torch.stack([named(text) for text in self.texts])
+        sets = [to_float(Plushies(real, "val", side, seed=seed).in_memory().pictures) for seed in (0, 1)]
+        self.features = StandardFeatures(self.judge.features, sets[1])
+        self.real = self.features(sets[0])
+
+    def __call__(self, x: Tensor) -> dict:
+        """A picture for each caption: the share that follows it in full, and the kernel distance, with 95 % intervals."""
+        found, seen = adherence(self.judge, x, self.asked), self.features(x)
+        return {
+            "all_right": found.mean_all_right,
+            "all_right_interval": share_interval(found.mean_all_right, len(x)),
+            "attributes": found.mean_share,
+            "kernel_distance": kernel_distance(seen, self.real),
+            "kernel_interval": kernel_interval(seen, self.real),
+        }
 
 
 def leaving_open(captions: Iterable[str]) -> list[str]:

@@ -28,6 +28,18 @@ def test_distances_tell_real_pictures_from_noise():
     assert floor["low"] < floor["value"] < floor["high"]
 
 
+def test_scores_know_the_pictures_that_the_captions_come_from():
+    scores = reports.Scores(24, 64, real=24)
+    assert scores.pictures.shape == (24, 3, 64, 64)
+    assert len(scores.texts) == 24
+    right, strangers = scores(scores.pictures), scores(scores.pictures.roll(1, 0))
+    assert right["all_right"] > 0.9 > 0.3 > strangers["all_right"]
+    assert strangers["attributes"] < right["attributes"]
+    assert right["kernel_distance"] == pytest.approx(strangers["kernel_distance"], abs=1e-4)
+    low, high = right["kernel_interval"]
+    assert low < right["kernel_distance"] < high
+
+
 def test_numbers_are_rounded_to_four_digits_and_nan_is_null():
     found = reports.rounded({"a": [1.23456, math.nan], "b": (np.float64(98765.4), 7, "x", True, None)})
     assert found == {"a": [1.235, None], "b": [pytest.approx(98770.0), 7, "x", True, None]}
