@@ -4,7 +4,7 @@ Measures every method of `diffusion.guidance_methods` with the course's own chec
 data/results/guidance_methods.json, from which notebook 10 draws:
 
 *tune*: the knobs that some methods have beside w, tried on validation captions. What comes out best is used below.
-*fronts*: adherence, diversity and kernel distance of each method at several w, on test captions, all from the
+*fronts*: adherence, diversity, kernel distance and realness of each method at several w, on test captions, all from the
 same noise; and how much more diverse a method is than plain CFG where both follow captions equally well, with an
 interval from resampling captions and prompts.
 *best*: which setting makes most pictures right? Chosen on validation captions, then measured once on test captions
@@ -35,9 +35,10 @@ from course_utils.diffusion.guidance_methods import APG, DynamicThreshold, Limit
 from course_utils.diffusion.paths import RectifiedFlow
 from course_utils.diffusion.samplers import time_grid
 from course_utils.evaluation.fronts import leads
-from course_utils.evaluation.intervals import share_interval
+from course_utils.evaluation.intervals import mean_interval, share_interval
 from course_utils.evaluation.judge import adherence, open_diversity
 from course_utils.evaluation.kernel import StandardFeatures, kernel_distance, kernel_interval, real_against_real
+from course_utils.evaluation.realness import realness
 from course_utils.evaluation.reports import rounded
 from course_utils.images import to_float
 
@@ -95,7 +96,8 @@ class Bench:
     """The models, and what has been asked of all methods alike."""
 
     def __init__(self):
-        self.pipeline, self.judge, self.weak = load_pipeline(), load("judge"), load("weak_denoiser")
+        self.pipeline, self.judge, self.detective = load_pipeline(), load("judge"), load("realness")
+        self.weak = load("weak_denoiser")
         self.path, self.times = RectifiedFlow(), time_grid(STEPS)
         self.methods = methods(self.path, self.times, self.weak)
         self.features = StandardFeatures(self.judge.features, to_float(Plushies(REAL).in_memory().pictures))
@@ -118,10 +120,17 @@ class Bench:
         found = real_against_real(self.real(name), n, REAL - n, draws=200)
         return {"low": float(found.quantile(0.025)), "high": float(found.quantile(0.975))}
 
-    def distance(self, seen: Tensor, name: str) -> dict:
-        """How far features (n, F) are from real ones."""
+    def distance(self, pictures: Tensor, name: str) -> dict:
+        """How far pictures (n, 3, H, W) are from real ones."""
+        seen = self.features(pictures)
         low, high = kernel_interval(seen, self.real(name))
         return {"value": kernel_distance(seen, self.real(name)), "low": low, "high": high}
+
+    def real_looking(self, pictures: Tensor) -> dict:
+        """The mean realness of pictures, with its interval."""
+        scores = realness(self.detective, pictures)
+        low, high = mean_interval(scores)
+        return {"value": float(scores.mean()), "low": low, "high": high}
 
     @torch.no_grad()
     def embedded(self, texts: list[str]) -> Tensor:
@@ -142,10 +151,10 @@ class Bench:
         )
 
     def right(self, split: str, n: int, w: float, method: Callable, **how) -> tuple[np.ndarray, Tensor]:
-        """Whether each caption is followed in full, (n,), and the pictures' features."""
+        """Whether each caption is followed in full, (n,), and the pictures."""
         conditions, asked = self.split(split, n)
         pictures = self.draw(conditions, w, method, seed=10, **how)
-        return adherence(self.judge, pictures, asked).all_right.numpy(), self.features(pictures)
+        return adherence(self.judge, pictures, asked).all_right.numpy(), pictures
 
     def spread(self, prompts: tuple[str, ...], samples: int, w: float, method: Callable, seed: int = 50) -> np.ndarray:
         """The diversity of each open prompt, (prompts,)."""
@@ -192,9 +201,9 @@ def fronts(bench: Bench, asked: argparse.Namespace, before: dict) -> dict:
     for name, method in used.items():
         points = [start] if name in CONDITIONAL_AT_1 else []
         for w in SCALES[name]:
-            right, seen = bench.right("test", asked.captions, w, method)
+            right, pictures = bench.right("test", asked.captions, w, method)
             spread = bench.spread(OPEN, asked.samples, w, method)
-            points.append((w, right, spread, bench.distance(seen, "val")))
+            points.append((w, right, spread, bench.distance(pictures, "val"), bench.real_looking(pictures)))
         start = start or points[0]
         rights[name] = np.stack([p[1] for p in points]).astype(float)
         diversities[name] = np.stack([p[2] for p in points])
@@ -205,8 +214,12 @@ def fronts(bench: Bench, asked: argparse.Namespace, before: dict) -> dict:
             "diversity": diversities[name].mean(1).tolist(),
             "kernel_distance": [p[3]["value"] for p in points],
             "kernel_interval": [(p[3]["low"], p[3]["high"]) for p in points],
+            "realness": [p[4]["value"] for p in points],
+            "realness_interval": [(p[4]["low"], p[4]["high"]) for p in points],
         }
-        line = ", ".join(f"w {w:g}: {r.mean():.3f}/{d.mean():.3f}/{k['value']:.3f}" for w, r, d, k in points)
+        line = ", ".join(
+            f"w {w:g}: {r.mean():.3f}/{d.mean():.3f}/{k['value']:.3f}/{f['value']:.3f}" for w, r, d, k, f in points
+        )
         print(f"  {name}: {line}", flush=True)
     compared = leads(rights, diversities, LEVELS)
     return {
@@ -245,11 +258,11 @@ def best(bench: Bench, asked: argparse.Namespace, before: dict) -> dict:
     row, method, how = max(rows, key=lambda r: r[0]["val"])
     result = dict(row)
     for split in ("test", "heldout"):
-        right, seen = bench.right(split, asked.final, row["w"], method, **how)
+        right, pictures = bench.right(split, asked.final, row["w"], method, **how)
         result[split] = float(right.mean())
         result[f"interval_{split}"] = share_interval(float(right.mean()), asked.final)
         others = "heldout" if split == "heldout" else "val"
-        result[f"kernel_distance_{split}"] = bench.distance(seen, others)
+        result[f"kernel_distance_{split}"] = bench.distance(pictures, others)
         result[f"real_against_real_{split}"] = bench.floor(others, asked.final)
     print(f"  chosen: {result}", flush=True)
     return {"captions": asked.captions, "final": asked.final, "tried": [r[0] for r in rows], "chosen": result}
@@ -270,7 +283,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(runtime.setup(), flush=True)
     bench = Bench()
     result = json.loads(asked.out.read_text(encoding="utf-8")) if asked.out.exists() else {}
-    files = ("denoiser", "weak_denoiser", "vae", "sharp_decoder", "clip", "judge")
+    files = ("denoiser", "weak_denoiser", "vae", "sharp_decoder", "clip", "judge", "realness")
     result["checkpoints"] = {name: manifest()[f"{name}.safetensors"]["sha256"][:16] for name in files}
     for part in asked.part:
         print(f"{part}:", flush=True)

@@ -50,8 +50,9 @@ class PictureRows(LiveWidget):
         self.pace = w.ToggleButtons(
             options=[("exact", False), ("fast", True)],
             value=fast,
-            description="pictures",
+            description="speed",
             style={"description_width": "70px", "button_width": "80px"},
+            layout=w.Layout(flex_flow="row nowrap"),  # the label stays beside its buttons
         ).add_class("pace")
 
     def work(self, request: Any) -> None:
