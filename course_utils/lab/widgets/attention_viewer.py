@@ -15,7 +15,7 @@ from course_utils.lab.widgets.attention_viewer_core import (
     AttentionResult,
     overview,
 )
-from course_utils.lab.widgets.base import LiveWidget, hidden_image, look, reveal
+from course_utils.lab.widgets.base import LiveWidget, choice, hidden_image, look, reveal
 from course_utils.models.text import TextTransformer
 from course_utils.models.tokenizer import Tokenizer
 from course_utils.models.vit import ViT
@@ -35,7 +35,7 @@ class AttentionViewer(LiveWidget):
         sentence: str = "a brown bear with a red hat on a striped sky background",
     ):
         super().__init__(AttentionCore(text, tokenizer, vit, pictures))
-        self.kind = w.ToggleButtons(options=["text", "picture"], description="look at", style={"button_width": "80px"})
+        self.kind = choice(["text", "picture"], "text", "look at", described=80)
         self.sentence = w.Text(sentence, description="sentence", continuous_update=False, **look(640, 80))
         self.picture = w.BoundedIntText(0, min=0, max=len(pictures) - 1, description="picture", **look(210, 80))
         self.layer = w.Dropdown(description="layer", **look(210, 80))

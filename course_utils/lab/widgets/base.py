@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from html import escape
 from typing import Any
@@ -179,6 +179,15 @@ def html(text: str) -> str:
 def look(width: int, described: int = 76) -> dict:
     """A control's width and that of its description, in pixels: `Text(..., **look(400))`."""
     return {"layout": w.Layout(width=f"{width}px"), "style": {"description_width": f"{described}px"}}
+
+
+def choice(options: Sequence, value: Any, description: str, described: int = 70, button: int = 80) -> w.ToggleButtons:
+    """Buttons of which one is pressed, and their description beside them; widths in pixels."""
+    style = {"description_width": f"{described}px", "button_width": f"{button}px"}
+    # Every other control has this class, which puts the description into the control's own line.
+    return w.ToggleButtons(options=options, value=value, description=description, style=style).add_class(
+        "widget-inline-hbox"
+    )
 
 
 def hidden_image(kind: str = "jpeg", max_width: str = "100%", **layout: str) -> w.Image:

@@ -14,7 +14,7 @@ from IPython.display import Image
 from course_utils.datasets.plushies import Plushies
 from course_utils.images import to_float
 from course_utils.lab import plots
-from course_utils.lab.widgets.base import look
+from course_utils.lab.widgets.base import choice, look
 from course_utils.lab.widgets.generator_core import DECODERS, GeneratorCore, GeneratorRequest, GeneratorResult
 from course_utils.lab.widgets.judged import PANEL, TILE
 from course_utils.lab.widgets.picture_rows import PictureRows, scale_slider
@@ -61,16 +61,12 @@ class Generator(PictureRows):
             **look(PANEL, 70),
         )
         count = len(self.core.references)
-        self.reference = w.ToggleButtons(
-            options=[("none", 0), *((str(i), i) for i in range(1, count + 1))],
-            value=start.reference,
-            description="picture",
-            style={"description_width": "70px", "button_width": f"{BUTTON}px"},
-        ).add_class("generator-reference")
+        references = [("none", 0), *((str(i), i) for i in range(1, count + 1))]
+        self.reference = choice(references, start.reference, "picture", button=BUTTON).add_class("generator-reference")
         # Each thumbnail below its button; the first button, "none", has none.
-        references = self.core.references.cpu()
-        thumbnails = plots.to_jpeg(references, columns=count, scale=BUTTON / references.shape[-1], gap=4)
-        below = w.Layout(margin=f"2px 2px 2px {BUTTON + 6}px", object_fit="contain", align_self="flex-start")
+        small = self.core.references.cpu()
+        thumbnails = plots.to_jpeg(small, columns=count, scale=BUTTON / small.shape[-1], gap=4)
+        below = w.Layout(margin=f"2px 2px 2px {78 + BUTTON + 6}px", object_fit="contain", align_self="flex-start")
         self.thumbnails = w.Image(value=thumbnails, format="jpeg", layout=below)
         half = look(PANEL // 2, 70)
         self.share = w.FloatSlider(
@@ -80,12 +76,7 @@ class Generator(PictureRows):
         self.method = w.Dropdown(
             options=self.core.methods, value=start.method, description="guidance", **half
         ).add_class("generator-method")
-        self.decoder = w.ToggleButtons(
-            options=[d for d in DECODERS if d in self.core.pipelines],
-            value=start.decoder,
-            description="decoder",
-            style={"description_width": "70px", "button_width": "80px"},
-        )
+        self.decoder = choice([d for d in DECODERS if d in self.core.pipelines], start.decoder, "decoder")
         self.noise_controls(start.steps, start.seed, start.n)
         self.pace_control(start.fast)
         self.label.add_class("generator-label")

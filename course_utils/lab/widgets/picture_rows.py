@@ -11,7 +11,7 @@ from typing import Any
 
 import ipywidgets as w
 
-from course_utils.lab.widgets.base import LiveWidget, hidden_image, html, look, reveal
+from course_utils.lab.widgets.base import LiveWidget, choice, hidden_image, html, look, reveal
 from course_utils.lab.widgets.drawing import findings_html, grid_of_texts
 from course_utils.lab.widgets.judged import ALONE, GAP, PANEL, PER_ROW, TILE, W_MAX
 
@@ -47,13 +47,7 @@ class PictureRows(LiveWidget):
 
     def pace_control(self, fast: bool) -> None:
         """Make the switch between exact and fast pictures."""
-        self.pace = w.ToggleButtons(
-            options=[("exact", False), ("fast", True)],
-            value=fast,
-            description="speed",
-            style={"description_width": "70px", "button_width": "80px"},
-            layout=w.Layout(flex_flow="row nowrap"),  # the label stays beside its buttons
-        ).add_class("pace")
+        self.pace = choice([("exact", False), ("fast", True)], fast, "speed").add_class("pace")
 
     def work(self, request: Any) -> None:
         dragged = self.shown is not None and request.dragged_from(self.shown.request)
