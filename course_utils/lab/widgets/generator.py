@@ -16,11 +16,12 @@ from course_utils.images import to_float
 from course_utils.lab import plots
 from course_utils.lab.widgets.base import choice, look
 from course_utils.lab.widgets.generator_core import DECODERS, GeneratorCore, GeneratorRequest, GeneratorResult
-from course_utils.lab.widgets.judged import PANEL, TILE
+from course_utils.lab.widgets.judged import PANEL
 from course_utils.lab.widgets.picture_rows import PictureRows, scale_slider
 
 REFERENCES = 8
-BUTTON = TILE // 2 - 12  # pixels
+LABEL = 78  # pixels of a description and its margin
+BUTTON = (PANEL - LABEL) // 9 - 4  # "none" and eight references in one line
 
 
 def course_core(pipeline, judge, weak=None, student=None) -> GeneratorCore:
@@ -66,7 +67,7 @@ class Generator(PictureRows):
         # Each thumbnail below its button; the first button, "none", has none.
         small = self.core.references.cpu()
         thumbnails = plots.to_jpeg(small, columns=count, scale=BUTTON / small.shape[-1], gap=4)
-        below = w.Layout(margin=f"2px 2px 2px {78 + BUTTON + 6}px", object_fit="contain", align_self="flex-start")
+        below = w.Layout(margin=f"2px 2px 2px {LABEL + BUTTON + 6}px", object_fit="contain", align_self="flex-start")
         self.thumbnails = w.Image(value=thumbnails, format="jpeg", layout=below)
         half = look(PANEL // 2, 70)
         self.share = w.FloatSlider(
