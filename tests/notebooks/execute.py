@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 
 import nbformat
@@ -38,8 +39,21 @@ def tidy(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     return notebook
 
 
+def slowest(notebook: nbformat.NotebookNode, count: int = 8) -> str:
+    """The cells that took longest, and their seconds: "24: 31 s, 50: 29 s"."""
+    took = {}
+    for number, cell in enumerate(notebook.cells):
+        times = cell.metadata.get("execution", {})
+        if {"iopub.execute_input", "shell.execute_reply"} <= times.keys():
+            start, end = (
+                datetime.fromisoformat(times[key].rstrip("Z")) for key in ("iopub.execute_input", "shell.execute_reply")
+            )
+            took[number] = (end - start).total_seconds()
+    return ", ".join(f"{k}: {took[k]:.0f} s" for k in sorted(took, key=lambda k: -took[k])[:count])
+
+
 def execute(path: Path, timeout: int = 900) -> float:
-    """Run a notebook in its own folder and save it with its outputs. Returns the seconds that it took."""
+    """Run a notebook in its own folder, say which cells took longest, and save it with its outputs. Returns its seconds."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # the kernel inherits it, and its OpenMP reads it at the start
     notebook = nbformat.read(path, as_version=4)
     start = time.monotonic()
@@ -47,6 +61,7 @@ def execute(path: Path, timeout: int = 900) -> float:
         notebook, timeout=timeout, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}
     ).execute()
     took = time.monotonic() - start
+    print(f"  slowest cells: {slowest(notebook)}", flush=True)
     nbformat.write(tidy(notebook), path)
     return took
 
