@@ -77,7 +77,7 @@ def launch(*command, code=0):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     run = subprocess.run([*start, *map(str, command)], env=environment, capture_output=True, text=True, timeout=300)
-    assert run.returncode == code, run.stderr[-2000:]
+    assert run.returncode == code, run.stderr[-8000:]  # what a process said comes before what its launcher says of it
     return run.stdout
 
 
