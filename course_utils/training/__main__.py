@@ -28,7 +28,7 @@ from accelerate import Accelerator
 
 from course_utils import checkpoints, runtime
 from course_utils.training import state
-from course_utils.training.processes import TrainingError, on_main, processes
+from course_utils.training.processes import TrainingError, leave, on_main, processes
 from course_utils.training.recipes import RECIPES, budget
 from course_utils.training.runs import Round, Run, alone, locks, own_checkpoint
 
@@ -167,8 +167,7 @@ def main(arguments: list[str] | None = None) -> int:
                 _train(run, accelerator, finished)
             if finished:
                 on_main(accelerator, finished.close)
-            accelerator.wait_for_everyone()  # a process that leaves while another is connected may abort it
-            accelerator.end_training()
+            leave(accelerator)
     except KeyboardInterrupt:
         if accelerator is None or accelerator.is_main_process:
             print("stopped" + (f": {_what_is_kept(run)}" if run else ""), file=sys.stderr)

@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from torch import nn
 from course_utils.training import state as state_module
 from course_utils.training.loop import Part, fit
-from course_utils.training.processes import TrainingError, processes
+from course_utils.training.processes import TrainingError, leave, processes
 
 folder, state, *plan = sys.argv[1:]
 accelerator = processes()
@@ -66,9 +66,7 @@ def run(how):
 
 for how in plan:
     run(how)
-# A process that leaves while the other is still connected may abort it.
-accelerator.wait_for_everyone()
-accelerator.end_training()
+leave(accelerator)
 """
 
 
