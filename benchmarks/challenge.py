@@ -35,7 +35,7 @@ from course_utils.evaluation.realness import realness
 from course_utils.evaluation.reports import Distances, leaving_open, pictures, rounded
 
 CHUNK, REAL, PROMPTS, SAMPLES = 128, 2048, 16, 12
-SCALES = (1.0, 3.0, 5.0, 8.0)
+SCALES = (1.0, 3.0, 4.0, 5.0, 8.0)
 FEW = (1.0, 1.5, 2.0, 3.0, 5.0)  # for two guided steps, which a large w ruins
 RESULTS = runtime.data_dir() / "results" / "few_steps.json"
 
