@@ -17,11 +17,11 @@ def test_a_drag_ends_on_exact_pictures_and_the_switch_draws_fast_ones(notebook):
     screenshot(notebook, "11_before")
 
     drag(notebook, explorer, (0.3, 0.5, 0.9, 1.0), steps=6, pause=40)
-    wait_for_text(notebook, LABEL, "w = 15 · 'a cat' · seed 0 · 16 Euler steps")
+    wait_for_text(notebook, LABEL, "w = 15 · 'a cat' · seed 4 · 16 Euler steps")
     exact = image_bytes(picture)
     assert exact != before
 
     explorer.locator(".pace button", has_text="fast").click()
-    wait_for_text(notebook, LABEL, "w = 15 · 'a cat' · seed 0 · 4 fast steps")
+    wait_for_text(notebook, LABEL, "w = 15 · 'a cat' · seed 4 · 2 fast steps")
     assert image_bytes(picture) != exact
     screenshot(notebook, "11_fast")
