@@ -1,9 +1,10 @@
 """What the KL term does to latents, for the decoder and for the denoiser.  `python benchmarks/diffusability.py`
 
-Autoencoders of the course's form learn from the same crops, in the same order and for the same steps; they differ in β, the
-weight of the KL term, alone. On the latents of each a denoiser of one size then trains, again for the same steps. The numbers
-go to data/results/diffusability.json: reconstruction, spectra of latents and of what the denoisers draw, how far noise on a
-latent moves the decoded picture, and adherence and kernel distance with their 95 % intervals.
+Autoencoders of the course's form learn from the same crops, in the same order and for the same steps. They differ in β, the
+weight of the KL term, and with β = 0 the noise on z goes, too, so the two cannot be told apart here. On the latents of each a
+denoiser of one size then trains, again for the same steps. The numbers go to data/results/diffusability.json: reconstruction,
+spectra of latents and of what the denoisers draw, how far noise on a latent moves the decoded picture, and adherence and
+kernel distance with their 95 % intervals.
 
 A stopped run goes on with the same command; what it keeps lies in `.cache/diffusability` (`COURSE_CACHE` moves it).
 """

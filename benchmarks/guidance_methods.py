@@ -37,9 +37,9 @@ from course_utils.diffusion.samplers import time_grid
 from course_utils.evaluation.fronts import leads
 from course_utils.evaluation.intervals import mean_interval, share_interval
 from course_utils.evaluation.judge import adherence, open_diversity
-from course_utils.evaluation.kernel import StandardFeatures, kernel_distance, kernel_interval, real_against_real
+from course_utils.evaluation.kernel import StandardFeatures, real_against_real
 from course_utils.evaluation.realness import realness
-from course_utils.evaluation.reports import rounded
+from course_utils.evaluation.reports import distance, rounded
 from course_utils.images import to_float
 
 CHUNK = 96
@@ -122,9 +122,7 @@ class Bench:
 
     def distance(self, pictures: Tensor, name: str) -> dict:
         """How far pictures (n, 3, H, W) are from real ones."""
-        seen = self.features(pictures)
-        low, high = kernel_interval(seen, self.real(name))
-        return {"value": kernel_distance(seen, self.real(name)), "low": low, "high": high}
+        return distance(self.features(pictures), self.real(name))
 
     def real_looking(self, pictures: Tensor) -> dict:
         """The mean realness of pictures, with its interval."""

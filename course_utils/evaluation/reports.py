@@ -26,6 +26,12 @@ def pictures(n: int, split: str = "test") -> tuple[Tensor, Tensor, list[str]]:
     return to_float(data.pictures), data.attributes, data.captions
 
 
+def distance(seen: Tensor, real: Tensor) -> dict:
+    """The kernel distance of two sets of features, with the ends of its 95 % interval."""
+    low, high = kernel_interval(seen, real)
+    return {"value": kernel_distance(seen, real), "low": low, "high": high}
+
+
 class Distances:
     """Kernel distances to n real validation pictures, whose captions nothing here is drawn for."""
 
@@ -34,9 +40,7 @@ class Distances:
         self.real = self.features(pictures(n, "val")[0])
 
     def of(self, x: Tensor) -> dict:
-        seen = self.features(x)
-        low, high = kernel_interval(seen, self.real)
-        return {"value": kernel_distance(seen, self.real), "low": low, "high": high}
+        return distance(self.features(x), self.real)
 
     def of_real(self, m: int) -> dict:
         """m real pictures against as many as `of` compares with: the mean, and where 95 % of the draws lie."""

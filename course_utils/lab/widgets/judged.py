@@ -15,7 +15,7 @@ from course_utils.evaluation.chunks import device_of
 from course_utils.lab import plots
 
 W_MIN, W_MAX = -2.0, 15.0  # the ends of the slider for w
-FAST_STEPS = 2  # of a student: its four follow hardly more captions, and cost a fifth more time
+FAST_STEPS = 2  # of a student: four follow hardly more captions, and a picture then takes about a third longer
 # In CSS pixels, whatever the pictures' own size is; a picture that stands alone is shown larger.
 GAP, TILE, ALONE, PER_ROW = 8, 192, 256, 4
 PANEL = PER_ROW * TILE + (PER_ROW - 1) * GAP  # four tiles and what is between them
