@@ -32,6 +32,7 @@ from course_utils.evaluation.chunks import in_chunks
 from course_utils.evaluation.reports import Scores, rounded
 from course_utils.images import to_float
 from course_utils.models.denoiser import Denoiser, DenoiserConfig, PictureDenoiser
+from course_utils.models.pixels import Pixels
 from course_utils.training import state
 from course_utils.training.batches import place
 from course_utils.training.loop import Part, fit
@@ -41,20 +42,6 @@ SIDE, PICTURES, BATCH, RATE = 64, 8_000, 128, 1e-3
 SCALES, STEPS, CHUNK = (1.0, 2.0, 3.0, 5.0, 8.0), 20, 64
 TRIES = 8  # steps that are timed, after as many that warm up
 SHAPE = {"width": 256, "depth": 4, "heads": 8}
-
-
-class Pixels:
-    """In the place of the VAE: pixels are their own latents, brought to mean 0 and deviation 1."""
-
-    def __init__(self, pictures: Tensor):
-        x = to_float(pictures[:2048])
-        self.mean, self.std = x.mean(), x.std()
-
-    def to_latent(self, x: Tensor) -> Tensor:
-        return (x - self.mean) / self.std
-
-    def to_picture(self, z: Tensor) -> Tensor:
-        return (z * self.std + self.mean).clamp(-1, 1)
 
 
 @dataclass(frozen=True)
@@ -72,7 +59,9 @@ class Arm:
 
 ARMS = {
     "latents": Arm(Denoiser, DenoiserConfig(**SHAPE, patch=2, channels=4, side=SIDE // 8), lambda _: load("vae")),
-    "pixels": Arm(PictureDenoiser, DenoiserConfig(**SHAPE, patch=8, channels=3, side=SIDE), Pixels),
+    "pixels": Arm(
+        PictureDenoiser, DenoiserConfig(**SHAPE, patch=8, channels=3, side=SIDE), lambda x: Pixels(to_float(x[:2048]))
+    ),
 }
 
 

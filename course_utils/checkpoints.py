@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
@@ -147,6 +148,12 @@ def manifest() -> dict[str, dict]:
             f"data/checkpoints/manifest.json {problem}; `git checkout data/checkpoints/manifest.json` brings it back"
         )
     return found
+
+
+def changed_since(digests: Mapping[str, str]) -> list[str]:
+    """Which checkpoints are not those that these names and beginnings of their hashes stand for: trained again since."""
+    shipped = manifest()
+    return [name for name, digest in digests.items() if not shipped[f"{name}.safetensors"]["sha256"].startswith(digest)]
 
 
 def load_pipeline(sharp: bool = True, device: torch.device | str | None = None) -> TextToPicture:

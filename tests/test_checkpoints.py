@@ -290,3 +290,9 @@ def test_a_link_stays_and_what_it_points_at_is_replaced(tmp_path):
     save(link, recipe="second")
     assert link.is_symlink()
     assert checkpoints.header(path)["recipe"] == "second"
+
+
+def test_a_checkpoint_with_another_beginning_of_its_hash_has_changed():
+    true = {name: checkpoints.manifest()[f"{name}.safetensors"]["sha256"][:16] for name in ("vae", "clip")}
+    assert checkpoints.changed_since(true) == []
+    assert checkpoints.changed_since(true | {"clip": "0" * 16}) == ["clip"]

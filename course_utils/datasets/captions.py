@@ -72,6 +72,14 @@ FILLERS = frozenset(
     "a an the of with wearing in on at against front background wall plush plushie toy soft little cute photo picture "
     "this is and no accessory fur furry coloured it its sits before".split()
 )
+EXAMPLES = (
+    "a brown bear with a red hat on a plain sky background",
+    "a white rabbit with a purple scarf on a striped mint background",
+    "a blue elephant with a yellow bowtie on a dotted rose background",
+    "a pink cat with green glasses on a checked night background",
+)
+"""Four prompts that name all attributes, each with other values: what notebooks show of a model."""
+
 _NOUNS = {"striped": "stripes", "checked": "squares", "dotted": "dots"}
 OMIT = {"fur": 0.12, "accessory": 0.12, "accessory_colour": 0.12, "background": 0.15, "pattern": 0.15}
 
@@ -174,6 +182,17 @@ def named(text: str) -> Tensor:
             if row[column] < 0:
                 row[column] = ATTRIBUTES[name].index(value)
     return row
+
+
+def true_of(rows: Tensor, told: Tensor) -> Tensor:
+    """Attributes (N, 6) of pictures, what captions tell (M, 6), as `named` reads it → bool (N, M).
+
+    True at [i, j] where caption j is true of picture i: each attribute that it names is the picture's.
+    """
+    for name, given in (("rows", rows), ("told", told)):
+        if not isinstance(given, Tensor) or given.ndim != 2 or given.shape[1] != len(NAMES):
+            raise ValueError(f"{name}: got {tuple(getattr(given, 'shape', ()))}; expected (any number, {len(NAMES)})")
+    return ((told[None] == rows[:, None]) | (told[None] < 0)).all(2)
 
 
 def unknown_words(text: str) -> list[str]:

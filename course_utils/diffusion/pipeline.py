@@ -21,6 +21,17 @@ class Stopped(Exception):
     """Raised inside a sampler when its result is no longer wanted."""
 
 
+class AsVelocity:
+    """A denoiser that predicts the noise on `path`, in the place of one that predicts velocities."""
+
+    def __init__(self, denoiser: nn.Module, path: Path):
+        self.denoiser, self.path = denoiser, path
+        self.null, self.config = denoiser.null, denoiser.config
+
+    def __call__(self, z: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+        return self.path.from_eps(self.denoiser(z, t, condition), z, t).velocity
+
+
 class TextToPicture:
     """Compose a VAE, a CLIP and a denoiser that predicts velocities on `path`.
 

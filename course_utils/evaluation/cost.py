@@ -55,9 +55,15 @@ def flops(model: Denoiser) -> int:
     """Operations of one forward for one picture: matrix products and attention; a multiply-add is two."""
     with torch.device("meta"):
         shadow = Denoiser(model.config)
+    with torch.no_grad():
+        return operations(lambda: shadow(*_inputs(shadow, "meta")))
+
+
+def operations(run: Callable[[], object]) -> int:
+    """Operations of what `run` does: matrix products, convolutions and attention; a multiply-add is two."""
     # The counter knows the plain form of attention on every version of torch; the fused forms do the same products.
-    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
-        shadow(*_inputs(shadow, "meta"))
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        run()
     return counter.get_total_flops()
 
 

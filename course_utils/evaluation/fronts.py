@@ -6,7 +6,7 @@ Curves are compared by the diversity that is left where both follow captions equ
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -30,6 +30,12 @@ def front(right: np.ndarray, diversity: np.ndarray, levels: Sequence[float]) -> 
         if reached.any():
             found[k] = across[reached].max()
     return found
+
+
+def value_at(points: Iterable[tuple[float, float]], at: float) -> float:
+    """What a curve of points (x, y), x > 0, in any order, has at x = `at`: on straight lines in log x, NaN outside."""
+    x, y = np.array(sorted(points), dtype=float).T
+    return float(np.interp(np.log(at), np.log(x), y, left=np.nan, right=np.nan))
 
 
 def leads(

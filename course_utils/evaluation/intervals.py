@@ -20,6 +20,16 @@ def share_interval(share: float, n: int) -> tuple[float, float]:
     return (middle - half) / (1 + Z * Z / n), (middle + half) / (1 + Z * Z / n)
 
 
+def interval_text(value: float, low: float, high: float, form: str = ".2f") -> str:
+    """A number and the ends of its interval, as texts and tables show them: "0.65 (0.61 to 0.70)"."""
+    return f"{value:{form}} ({low:{form}} to {high:{form}})"
+
+
+def share_text(share: float, n: int, form: str = ".0%") -> str:
+    """A share seen in n tries with its `share_interval`: "65% (61% to 70%)"."""
+    return interval_text(share, *share_interval(share, n), form)
+
+
 def mean_interval(values: Tensor) -> tuple[float, float]:
     """The interval of the mean of independent values (n,), n ≥ 2, by their standard error; for dozens or more."""
     if not isinstance(values, Tensor) or values.ndim != 1 or len(values) < 2:

@@ -122,3 +122,9 @@ def real_against_real(features: Tensor, n: int, m: int, draws: int = 50, seed: i
     own = _without_self(f)
     within = ((a @ own) * a).sum(1) / (n * (n - 1)) + ((b @ own) * b).sum(1) / (m * (m - 1))
     return within - 2 * ((a @ own) * b).sum(1) / (n * m)
+
+
+def chance_band(features: Tensor, n: int, m: int, draws: int = 50) -> tuple[float, float]:
+    """Where 95 % of the distances of `real_against_real` lie."""
+    low, high = real_against_real(features, n, m, draws).quantile(torch.tensor([0.025, 0.975]).double()).tolist()
+    return low, high

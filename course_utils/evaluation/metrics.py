@@ -130,6 +130,16 @@ def radial_power_spectrum(pictures: Tensor) -> tuple[Tensor, Tensor]:
     return _rings(*_power(pictures, "pictures"))
 
 
+def spectral_agreement(x: Tensor, y: Tensor) -> Tensor:
+    """The correlation of two sets of pictures (N, 3, H, W), pair by pair, at each frequency of `radial_power_spectrum`.
+
+    1: the same waves, whatever their strength; 0: waves that have nothing to do with each other.
+    """
+    _pairs(x, y)
+    power = [radial_power_spectrum(pictures)[1] for pictures in (x, y, (x + y) / 2, (x - y) / 2)]
+    return (power[2] - power[3]) / (power[0] * power[1]).sqrt()
+
+
 def latent_power_spectrum(latents: Tensor) -> tuple[Tensor, Tensor]:
     """As `radial_power_spectrum`, of maps (N, C, h, w) with any channels and range: latents, or pictures brought to scale.
 

@@ -1,7 +1,8 @@
-"""What benchmarks have in common: real pictures to compare with, prompts, and numbers to write down."""
+"""What benchmarks have in common: real pictures to compare with, prompts, and numbers to write down and read again."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from functools import lru_cache
 
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from course_utils import runtime
 from course_utils.checkpoints import load
 from course_utils.datasets.attributes import NAMES
 from course_utils.datasets.captions import named
@@ -82,6 +84,14 @@ def leaving_open(captions: Iterable[str]) -> list[str]:
     """
     others = [i for i, name in enumerate(NAMES) if name != "accessory_colour"]
     return [text for text in dict.fromkeys(captions) if bool((named(text)[others] < 0).any())]
+
+
+def measured(name: str) -> dict:
+    """The numbers that a benchmark has written to data/results/NAME.json."""
+    folder = runtime.data_dir() / "results"
+    if name not in (known := sorted(file.stem for file in folder.glob("*.json"))):
+        raise ValueError(f"name: got {name!r}; expected one of {', '.join(known)}")
+    return json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def rounded(value):

@@ -19,6 +19,7 @@ from course_utils.diffusion.samplers import Generators, Model
 from course_utils.lab.plots import COLOURS, INK, PAPER
 
 REACH = 2.6
+OF_CLASS = COLOURS[5]
 LEVELS = (0.05, 0.15, 0.35, 0.6, 0.85)  # of a density's peak
 
 Field = Callable[[Tensor], Tensor]
@@ -92,6 +93,37 @@ def ways(ax, points: Tensor, colour: str = COLOURS[0], ends: str = COLOURS[1]) -
     """Ways (steps + 1, N, 2) as lines, with a dot where each ends."""
     ax.plot(*points.permute(2, 0, 1), color=colour, linewidth=0.7, alpha=0.8)
     ax.plot(*points[-1].T, ".", color=ends, markersize=5)
+
+
+def ways_row(panels: Mapping[str, Tensor], log_density: Field, reach: float = REACH, side: float = 3.4) -> Figure:
+    """A panel for each name with its ways (steps + 1, N, 2) over the contours of one density, in the colour of a class."""
+    from matplotlib import pyplot
+
+    fig, axes = pyplot.subplots(1, len(panels), figsize=(side * len(panels), side + 0.8), squeeze=False)
+    for ax, (title, points) in zip(axes[0], panels.items(), strict=True):
+        plane(ax, title, reach)
+        contours(ax, log_density, OF_CLASS, reach)
+        ways(ax, points)
+    return fig
+
+
+def class_contours(ax, mixture: LabelledMixture, t: Tensor, y: int, reach: float = REACH) -> None:
+    """The contours of all classes at time t in grey, and those of class y in its colour."""
+    contours(ax, lambda z: mixture.log_density(z, t), reach=reach)
+    contours(ax, lambda z: mixture.log_density(z, t, y), OF_CLASS, reach)
+
+
+def clouds(ax, points: Sequence[tuple[Tensor, str]], size: float = 4) -> None:
+    """Sets of points (N, 2), each with its colour, one on top of the other."""
+    for some, colour in points:
+        ax.plot(*some.T, ".", color=colour, markersize=size)
+
+
+def fan(ax, start: Tensor, tips: Mapping[str, Tensor], colours: Sequence[str] = COLOURS) -> None:
+    """Arrows from one point (2,) to several, each in its colour with its name below its tip."""
+    for (name, tip), colour in zip(tips.items(), colours, strict=False):
+        ax.annotate("", tip.tolist(), start.tolist(), arrowprops={"arrowstyle": "-|>", "color": colour, "lw": 2})
+        ax.annotate(name, tip.tolist(), (0, -17), textcoords="offset points", ha="center", fontsize=11)
 
 
 def pointers(ax, named: Mapping[str, tuple[Tensor, Tensor]], colours: Sequence[str] = COLOURS) -> None:

@@ -248,6 +248,13 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join([head, "|---" * len(lines[0]) + "|", *body])
 
 
+def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]], note: str = "", lead: str = "") -> None:
+    """Show a `table` here in the notebook, between a line before it and a note below it, both in Markdown."""
+    from IPython.display import Markdown, display
+
+    display(Markdown("\n\n".join(part for part in (lead, table(columns, rows), note) if part)))
+
+
 def diagram(
     boxes: Mapping[str, tuple[float, float, str]],
     arrows: Sequence[tuple[str, str]],

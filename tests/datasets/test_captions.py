@@ -1,5 +1,6 @@
 """Captions say the truth, leave things out, and can be read back."""
 
+import pytest
 import torch
 
 from course_utils.datasets.attributes import ATTRIBUTES, NAMES, sample_attributes
@@ -11,6 +12,7 @@ from course_utils.datasets.captions import (
     full_caption,
     named,
     skeleton,
+    true_of,
     unknown_words,
 )
 
@@ -58,6 +60,34 @@ def test_free_text():
     assert (named("") == -1).all()
     assert unknown_words("a purple unicorn on Mars") == ["unicorn", "mars"]
     assert describe(named("a cat or a dog"))["species"] == "cat"
+
+
+def test_a_caption_is_true_of_the_pictures_that_have_all_that_it_names():
+    bear, cat = (
+        [0, 5, 1, 0, 1, 0],
+        [1, 2, 0, -1, 3, 1],
+    )  # a blue bear, red hat, plain mint; a bare white cat, striped night
+    told = torch.stack(
+        [named(text) for text in ("a bear", "a cat at night", "a red hat", "a bear at night", "anything")]
+    )
+    expected = [[True, False, True, False, True], [False, True, False, False, True]]
+    assert true_of(torch.tensor([bear, cat]), told).tolist() == expected
+
+
+def test_each_caption_is_true_of_its_own_picture_and_of_others_as_often_as_counting_says():
+    rows, seeds = sample_attributes(60)
+    texts = [caption(row, seed) for row, seed in zip(rows, seeds.tolist(), strict=True)]
+    found = true_of(rows, torch.stack([named(text) for text in texts]))
+    assert bool(found.diagonal().all())
+    for i, row in enumerate(rows):
+        shown = describe(row).items()
+        assert found[i].tolist() == [describe(named(text)).items() <= shown for text in texts]
+
+
+@pytest.mark.parametrize(("rows", "told", "says"), [((2, 5), (3, 6), "rows: got"), ((2, 6), (6,), "told: got")])
+def test_what_are_no_rows_of_attributes_is_refused(rows, told, says):
+    with pytest.raises(ValueError, match=says):
+        true_of(torch.zeros(rows), torch.zeros(told))
 
 
 def test_a_skeleton_is_a_captions_grammar():

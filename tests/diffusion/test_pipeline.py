@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from course_utils.diffusion.guidance_methods import LimitedInterval, methods
-from course_utils.diffusion.paths import RectifiedFlow
-from course_utils.diffusion.pipeline import TextToPicture
+from course_utils.diffusion.paths import RectifiedFlow, VariancePreserving
+from course_utils.diffusion.pipeline import AsVelocity, TextToPicture
 from course_utils.diffusion.samplers import SAMPLERS, time_grid
 
 
@@ -58,6 +58,25 @@ def test_shape_range_and_kind(pipeline):
     assert pictures.std() > 0.05
     assert not pictures.is_inference(), "a judge may take gradients through what comes out"
     assert pipeline.denoiser.batches == [8] * 20, "one doubled forward a step"
+
+
+def test_a_denoiser_of_noise_takes_the_place_of_one_of_velocities():
+    path, g = VariancePreserving(), torch.Generator().manual_seed(0)
+    z0, eps = torch.randn(5, 4, 8, 8, generator=g), torch.randn(5, 4, 8, 8, generator=g)
+    t = torch.linspace(0.1, 0.9, 5)
+
+    class TellsTheNoise(nn.Module):
+        null, config = torch.zeros(6), SimpleNamespace(channels=4, side=8)
+
+        def forward(self, z, at, condition):
+            assert torch.equal(at, t)
+            return eps
+
+    told = AsVelocity(TellsTheNoise(), path)
+    expected = path.d_alpha(t)[:, None, None, None] * z0 + path.d_sigma(t)[:, None, None, None] * eps
+    torch.testing.assert_close(told(path.add_noise(z0, eps, t), t, torch.zeros(5, 6)), expected, rtol=1e-3, atol=1e-4)
+    assert told.config.side == 8
+    assert torch.equal(told.null, torch.zeros(6))
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)

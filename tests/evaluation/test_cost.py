@@ -116,3 +116,11 @@ def test_timings_wait_for_the_device(clock, monkeypatch):
     )
     assert cost.median_seconds(lambda: clock.spend(0.5), repeats=1) == 1.5
     assert cost.seconds(cost.denoiser_on(4, 8), repeats=1) == 1.0
+
+
+def test_operations_count_products_and_convolutions():
+    a, b = torch.zeros(3, 5), torch.zeros(5, 7)
+    assert cost.operations(lambda: a @ b) == 2 * 3 * 5 * 7
+    x, kernel = torch.zeros(1, 2, 6, 6), torch.zeros(4, 2, 3, 3)
+    assert cost.operations(lambda: torch.conv2d(x, kernel)) == 2 * 4 * 4 * 4 * 2 * 3 * 3
+    assert cost.operations(lambda: a + a) == 0

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from course_utils.evaluation.fronts import front, leads
+from course_utils.evaluation.fronts import front, leads, value_at
 
 
 def test_front_is_read_off_the_lines_between_points():
@@ -52,3 +52,15 @@ def test_leads_need_the_base_and_the_same_methods():
     r, d = curves(0)
     with pytest.raises(ValueError, match="the same methods"):
         leads({"APG": r}, {"APG": d}, (0.6,))
+
+
+def test_a_curve_is_read_on_straight_lines_in_the_logarithm_whatever_the_order():
+    points = [(0.1, 3.0), (0.001, 5.0), (0.01, 4.0)]
+    assert value_at(points, 0.01) == pytest.approx(4.0)
+    assert value_at(points, 10**-1.5) == pytest.approx(3.5)
+    assert value_at(points, 10**-2.25) == pytest.approx(4.25)
+
+
+@pytest.mark.parametrize("at", [0.0009, 0.11])
+def test_a_curve_says_nothing_outside_its_points(at):
+    assert np.isnan(value_at([(0.1, 3.0), (0.001, 5.0)], at))

@@ -3,7 +3,13 @@
 import pytest
 import torch
 
-from course_utils.evaluation.intervals import jackknife_interval, mean_interval, share_interval
+from course_utils.evaluation.intervals import (
+    interval_text,
+    jackknife_interval,
+    mean_interval,
+    share_interval,
+    share_text,
+)
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 10), (10, 10), (3, 10), (1, 1), (483, 512), (500, 1024)])
@@ -65,3 +71,11 @@ def test_the_jackknife_finds_how_much_an_entropy_scatters():
 def test_bad_input_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_texts_of_intervals():
+    assert interval_text(0.654, 0.6, 0.7049) == "0.65 (0.60 to 0.70)"
+    assert interval_text(-0.01, -0.02, 0.0, "+.3f") == "-0.010 (-0.020 to +0.000)"
+    low, high = share_interval(0.5, 40)
+    assert share_text(0.5, 40) == f"50% ({low:.0%} to {high:.0%})"
+    assert share_text(0.5, 40, ".2f") == f"0.50 ({low:.2f} to {high:.2f})"

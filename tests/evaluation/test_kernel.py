@@ -9,7 +9,13 @@ import torch
 from course_utils.checkpoints import load
 from course_utils.datasets.plushies import Plushies
 from course_utils.evaluation import degradations
-from course_utils.evaluation.kernel import StandardFeatures, kernel_distance, kernel_interval, real_against_real
+from course_utils.evaluation.kernel import (
+    StandardFeatures,
+    chance_band,
+    kernel_distance,
+    kernel_interval,
+    real_against_real,
+)
 from course_utils.images import to_float
 
 
@@ -156,3 +162,10 @@ def test_it_grows_as_pictures_get_worse(pictures, features, change, strengths):
 def test_bad_input_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_the_band_of_chance_leaves_one_in_forty_draws_out_on_either_side():
+    features = gaussian(120, 3)
+    low, high = chance_band(features, 40, 60, draws=400)
+    found = real_against_real(features, 40, 60, draws=400)
+    assert [int((found < low).sum()), int((found > high).sum())] == [10, 10]

@@ -210,3 +210,14 @@ def test_bad_pairs(metric, x, y, message):
 def test_other_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_spectral_agreement_is_one_for_the_same_waves_and_zero_for_others():
+    x, other = noise(64, 3, 16, 16, scale=0.2), noise(64, 3, 16, 16, seed=1, scale=0.2)
+    torch.testing.assert_close(metrics.spectral_agreement(x, 0.3 * x), torch.ones(8).double(), atol=1e-3, rtol=0)
+    torch.testing.assert_close(metrics.spectral_agreement(x, -x), -torch.ones(8).double(), atol=1e-3, rtol=0)
+    assert metrics.spectral_agreement(x, other).abs().max() < 0.2
+    # Half of the power in common: correlated by one half.
+    third = noise(64, 3, 16, 16, seed=2, scale=0.2)
+    half = metrics.spectral_agreement((x + other) / 2, (x + third) / 2)
+    assert (half - 0.5).abs().max() < 0.15

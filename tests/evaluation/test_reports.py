@@ -43,3 +43,9 @@ def test_scores_know_the_pictures_that_the_captions_come_from():
 def test_numbers_are_rounded_to_four_digits_and_nan_is_null():
     found = reports.rounded({"a": [1.23456, math.nan], "b": (np.float64(98765.4), 7, "x", True, None)})
     assert found == {"a": [1.235, None], "b": [pytest.approx(98770.0), 7, "x", True, None]}
+
+
+def test_results_of_a_benchmark_are_read_and_others_are_named():
+    assert set(reports.measured("pixel_duel")["arms"]) == {"latents", "pixels"}
+    with pytest.raises(ValueError, match=r"got 'duel'; expected one of .*pixel_duel"):
+        reports.measured("duel")

@@ -74,3 +74,40 @@ def test_pointers_run_from_their_points_to_their_tips_in_colours_of_their_own(ax
     assert [text.get_text() for text in ax.legend().get_texts()] == ["one", "two"]
     with pytest.raises(ValueError, match="colours: got 1; expected one for each of the 2"):
         planes.pointers(ax, named, COLOURS[:1])
+
+
+def test_a_row_of_ways_has_a_panel_for_each_name_in_its_order():
+    ways = {"first": torch.randn(4, 3, 2), "second": torch.randn(4, 5, 2)}
+    figure = planes.ways_row(ways, lambda z: -z.square().sum(1), reach=2.0)
+    assert [ax.get_title() for ax in figure.axes] == ["first", "second"]
+    for ax, points in zip(figure.axes, ways.values(), strict=True):
+        *lines, ends = ax.lines
+        assert len(lines) == points.shape[1]
+        assert np.allclose(np.stack(ends.get_data(), 1), points[-1])
+        assert ax.get_xlim() == (-2.0, 2.0)
+
+
+def test_class_contours_draw_all_classes_in_grey_and_one_in_its_colour(ax):
+    planes.class_contours(ax, PETALS, torch.tensor(0.0), y=1)
+    of_all, of_class = ax.collections
+    assert to_hex(of_all.get_edgecolor()[0]) == "#aaaaaa"
+    assert to_hex(of_class.get_edgecolor()[0]) == planes.OF_CLASS.lower()
+    class_middle = PETALS.sample(500, 1, torch.Generator().manual_seed(0)).mean(0)
+    at = np.concatenate([path.vertices for path in of_class.get_paths()]).mean(0)
+    assert torch.linalg.vector_norm(torch.tensor(at) - class_middle) < 0.5
+
+
+def test_clouds_have_their_colours_and_the_last_lies_on_top(ax):
+    first, second = torch.randn(3, 2), torch.randn(4, 2)
+    planes.clouds(ax, [(first, COLOURS[0]), (second, COLOURS[1])])
+    assert [line.get_color() for line in ax.lines] == list(COLOURS[:2])
+    assert np.allclose(np.stack(ax.lines[1].get_data(), 1), second)
+
+
+def test_a_fan_has_its_names_below_its_tips(ax):
+    tips = {"a": torch.tensor([1.0, 0.0]), "b": torch.tensor([0.0, 1.0])}
+    planes.fan(ax, torch.zeros(2), tips)
+    arrows, names = ax.texts[::2], ax.texts[1::2]
+    assert [tuple(arrow.xy) for arrow in arrows] == [(1.0, 0.0), (0.0, 1.0)]
+    assert [tuple(arrow.xyann) for arrow in arrows] == [(0.0, 0.0)] * 2
+    assert [(text.get_text(), tuple(text.xy)) for text in names] == [("a", (1.0, 0.0)), ("b", (0.0, 1.0))]

@@ -321,3 +321,14 @@ def test_rows_are_shown_with_their_names(monkeypatch):
     assert alt == "two rows"
     assert image.size == plots.labelled_rows({"real": flat(0, 1, side=8), "decoded": flat(1, 0, side=8)}, 1).size
     assert len(image.getcolors()) <= 256
+
+
+def test_a_table_is_shown_between_its_lead_and_its_note(monkeypatch):
+    import IPython.display
+
+    shown = []
+    monkeypatch.setattr(IPython.display, "display", shown.append)
+    plots.show_table(["a", "b"], [["1", "2"]], note="below", lead="above")
+    plots.show_table(["a"], [["1"]])
+    assert shown[0].data == "above\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\nbelow"
+    assert shown[1].data == "| a |\n|---|\n| 1 |"

@@ -61,6 +61,7 @@ def test_saved_form(path):
     assert not any("widget-view" in k for o in outputs for k in o.get("data", {}))
     assert path.stat().st_size < 2e6
     assert max(len(re.findall(r"(?m)^(?!from |import )\s*\S", source(c))) for c in code) <= 25
+    assert sum(len(re.findall(r"(?m)^\s*[^\s#]", source(c))) for c in code) <= 450
     text = json.dumps(
         [{k: v for k, v in o.items() if k != "data"} | {"t": o.get("data", {}).get("text/plain")} for o in outputs]
     )
