@@ -20,6 +20,7 @@ from torch import Tensor
 
 from course_utils.datasets.attributes import ATTRIBUTES, NAMES, check_attributes
 from course_utils.datasets.captions import SYNONYMS, describe, full_caption
+from course_utils.datasets.drawing import render
 from course_utils.evaluation.chunks import device_of, in_chunks
 from course_utils.images import check_pictures, to_float
 
@@ -77,6 +78,20 @@ def zero_shot(clip: CLIP, pictures: Tensor, attributes: Tensor) -> dict[str, flo
         nearest = (images[rows] @ centres.T).argmax(1)
         result[name] = float((nearest == truth[rows, column]).float().mean())
     return result
+
+
+def confusions(truth: Tensor, said: Tensor, kinds: int) -> Tensor:
+    """How often each of K kinds (rows) was taken for which (columns): int64 (K, K).
+
+    truth, said (N,) hold whole numbers from 0 to K - 1; truth may also be -1, for what has no kind, and is not counted
+    there.
+    """
+    if truth.ndim != 1 or truth.shape != said.shape:
+        raise ValueError(f"truth, said: got {tuple(truth.shape)} and {tuple(said.shape)}; expected (N,) twice")
+    if len(truth) and (int(truth.min()) < -1 or int(said.min()) < 0 or int(torch.maximum(truth, said).max()) >= kinds):
+        raise ValueError(f"truth, said: expected numbers from 0 to {kinds - 1}, or -1 in truth for none")
+    known = truth >= 0
+    return torch.bincount(truth[known] * kinds + said[known], minlength=kinds * kinds).view(kinds, kinds)
 
 
 def class_prompts(name: str, templates: Sequence[str] | None = None) -> list[list[str]]:
@@ -195,3 +210,39 @@ def with_and_without(attributes: Tensor) -> tuple[Tensor, Tensor]:
     bare = rows.clone()
     bare[:, 2], bare[:, 3] = 0, -1
     return rows, bare
+
+
+def sentence_tests(attributes: Tensor) -> dict[str, tuple[Tensor, list[str], list[str]]]:
+    """Seven tests of what sentences mean: {name: (pictures (N, 3, 128, 128) in [-1, 1], N true sentences, N false ones)}.
+
+    The pictures are drawn from the rows (M, 6) that wear something, two or more of them; where nothing is to be worn,
+    the same plushies are drawn bare. In the first three tests the true sentence is the full caption, and the false one
+    has another colour for the accessory, has the two colours swapped, or its words shuffled. Then follow "no hat" of
+    plushies that wear one and of bare ones, and two bears in a picture that are said to be one, or three.
+    """
+    worn, bare = with_and_without(attributes)
+    if len(worn) < 2:
+        raise ValueError(f"attributes: got {len(worn)} rows with an accessory; expected 2 or more")
+    seeds = torch.arange(len(worn))
+    wearing, wearing_nothing = (to_float(render(rows, seeds)) for rows in (worn, bare))
+    full = [full_caption(row) for row in worn]
+    has, lacks = ([_with(row, word) for row in worn] for word in ("a", "no"))
+    bears = worn[: len(worn) // 2 * 2].clone()
+    bears[:, NAMES.index("species")] = ATTRIBUTES["species"].index("bear")
+    two = side_by_side(render(bears, seeds[: len(bears)]), 2)
+    one_bear, two_bears, three_bears = ([text] * len(two) for text in ("one bear", "two bears", "three bears"))
+    return {
+        "another colour": (wearing, full, [other_colour(row) for row in worn]),
+        "swapped colours": (wearing, full, [swapped_colours(row) for row in worn]),
+        "shuffled words": (wearing, full, [shuffled_words(row) for row in worn]),
+        "“no hat”, has one": (wearing, has, lacks),
+        "“no hat”, has none": (wearing_nothing, lacks, has),
+        "two bears, not one": (two, two_bears, one_bear),
+        "two bears, not three": (two, two_bears, three_bears),
+    }
+
+
+def _with(row: Tensor, word: str) -> str:
+    """ "a bear with no hat", for the word no."""
+    a = describe(row)
+    return _mended(f"a {a['species']} with {word} {a['accessory']}")

@@ -74,6 +74,28 @@ def official_clip(download: bool = False, seconds: float = 2.0, stall: float = 2
     return OfficialCLIP(model.eval().requires_grad_(False), preprocess, tokenizer)
 
 
+def library_weights(name: str) -> int:
+    """How many weights the CLIP of this name in open_clip has, such as "ViT-L-14"; none of them is loaded or drawn.
+
+    For models of open_clip's plain `CLIP` class whose two towers are both the library's own, as the published ones are.
+    """
+    import open_clip
+    from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
+
+    config = open_clip.get_model_config(name)
+    plain = set(config or {}) - {"quick_gelu"} == {"embed_dim", "vision_cfg", "text_cfg"}
+    if (
+        config is None
+        or not plain
+        or "timm_model_name" in config["vision_cfg"]
+        or "hf_model_name" in config["text_cfg"]
+    ):
+        raise ValueError(f"name: got {name!r}; expected a plain CLIP of open_clip's, such as {MODEL}")
+    vision, text = CLIPVisionCfg(**config["vision_cfg"]), CLIPTextCfg(**config["text_cfg"])
+    with torch.device("meta"):  # shapes only: no memory, no time
+        return sum(p.numel() for p in CLIP(config["embed_dim"], vision, text).parameters())
+
+
 def _in_hubs_cache() -> list[Path]:
     """The file in the Hugging Face Hub's cache, where other programs may have put it."""
     try:

@@ -5,8 +5,10 @@ import torch
 import torch.nn.functional as F
 
 from course_utils.datasets.attributes import ATTRIBUTES, NAMES, sample_attributes
-from course_utils.datasets.captions import named, unknown_words
+from course_utils.datasets.captions import named, true_of, unknown_words
+from course_utils.datasets.drawing import render
 from course_utils.evaluation import zero_shot as z
+from course_utils.images import to_float
 
 ROW = torch.tensor([0, 5, 1, 0, 1, 0])  # a blue bear, red hat, plain mint
 
@@ -60,6 +62,20 @@ def test_zero_shot_prompts_name_their_class_in_the_data_sets_words():
 def test_attributes_of_another_shape_are_refused():
     with pytest.raises(ValueError, match=r"attributes: got shape \(2, 5\); expected \(2, 6\)"):
         z.zero_shot(WordByWord(), torch.zeros(2, 3, 16, 16), torch.zeros(2, 5))
+
+
+def test_confusions_are_counted_pair_by_pair():
+    g = torch.Generator().manual_seed(0)
+    truth, said = torch.randint(-1, 3, (200,), generator=g), torch.randint(0, 3, (200,), generator=g)
+    pairs = list(zip(truth.tolist(), said.tolist(), strict=True))
+    assert z.confusions(truth, said, 3).tolist() == [[pairs.count((i, j)) for j in range(3)] for i in range(3)]
+    assert z.confusions(truth[:0], said[:0], 2).tolist() == [[0, 0], [0, 0]]
+
+
+@pytest.mark.parametrize(("truth", "said"), [([0, 1], [0]), ([0, 3], [0, 1]), ([-2, 0], [0, 1]), ([0, -1], [0, -1])])
+def test_confusions_of_what_are_no_kinds_are_refused(truth, said):
+    with pytest.raises(ValueError, match="truth, said: "):
+        z.confusions(torch.tensor(truth), torch.tensor(said), 3)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -175,3 +191,45 @@ def test_with_and_without_differ_in_the_accessory_alone():
     assert torch.equal(worn[:, [0, 1, 4, 5]], bare[:, [0, 1, 4, 5]])
     assert bool((worn[:, 2] > 0).all())
     assert bare[:, 2:4].unique(dim=0).tolist() == [[0, -1]]
+
+
+def test_the_seven_tests_say_what_is_true_and_what_is_false_of_their_pictures(rows):
+    tests = z.sentence_tests(torch.cat([rows[:7], torch.tensor([[0, 0, 0, -1, 0, 0]])]))  # the last one wears nothing
+    assert len(tests) == 7
+    drawn = to_float(render(rows[:7], torch.arange(7)))
+    for name in ("another colour", "swapped colours", "shuffled words", "“no hat”, has one"):
+        assert torch.equal(tests[name][0], drawn), name
+        told = torch.stack([named(text) for text in tests[name][1]])
+        assert bool(true_of(rows[:7], told).diagonal().all()), name
+    wrong = torch.stack([named(text) for text in tests["another colour"][2]])
+    assert not bool(true_of(rows[:7], wrong).diagonal().any())
+    for name, makes in (("swapped colours", z.swapped_colours), ("shuffled words", z.shuffled_words)):
+        assert tests[name][2] == [makes(row) for row in rows[:7]]
+
+
+def test_no_hat_is_false_of_those_with_one_and_true_of_the_same_plushies_without(rows):
+    rows = rows[:4].clone()
+    rows[0, [0, 2]] = torch.tensor([5, 4])  # an elephant with glasses
+    tests = z.sentence_tests(rows)
+    _, has, lacks = tests["“no hat”, has one"]
+    pictures, true, false = tests["“no hat”, has none"]
+    assert (true, false) == (lacks, has)
+    assert [text.replace(" with no ", " with a ").replace("a glasses", "glasses") for text in lacks] == has
+    assert not [text for text in has + lacks if "a elephant" in text or "a glasses" in text]
+    assert torch.equal(pictures, to_float(render(z.with_and_without(rows)[1], torch.arange(4))))
+
+
+def test_the_counted_are_bears_two_to_a_picture(rows):
+    tests = z.sentence_tests(rows[:5])
+    bears = rows[:4].clone()
+    bears[:, 0] = 0
+    expected = z.side_by_side(render(bears, torch.arange(4)), 2)
+    for wrong in ("one", "three"):
+        pictures, true, false = tests[f"two bears, not {wrong}"]
+        assert torch.equal(pictures, expected)
+        assert (true, false) == (["two bears"] * 2, [wrong + (" bear" if wrong == "one" else " bears")] * 2)
+
+
+def test_a_single_plushie_does_not_make_two_bears():
+    with pytest.raises(ValueError, match="attributes: got 1 rows with an accessory; expected 2 or more"):
+        z.sentence_tests(ROW[None])

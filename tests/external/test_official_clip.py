@@ -16,7 +16,7 @@ from safetensors.torch import save
 
 from course_utils import runtime
 from course_utils.external import official_clip as module
-from course_utils.external.official_clip import official_clip
+from course_utils.external.official_clip import library_weights, official_clip
 from tests.external import servers
 
 TINY = {
@@ -102,6 +102,22 @@ def test_fetched_when_asked_and_then_used_as_it_is(monkeypatch, published, cache
     for emb in (official.encode_text(["a bear", "a cat"]), official.encode_image(pictures)):
         assert emb.shape == (2, 16)
         assert torch.allclose(emb.norm(dim=1), torch.ones(2))
+
+
+def test_a_library_s_model_has_as_many_weights_as_when_it_is_built(tiny):
+    model, _ = tiny
+    assert library_weights("course-tiny") == sum(p.numel() for p in model.parameters())
+
+
+def test_the_published_models_have_as_many_weights_as_is_known():
+    assert library_weights("ViT-B-32") == 151_277_313  # open_clip's docs/model_profile.csv: 151.28 and 427.62 million
+    assert library_weights("ViT-L-14") == 427_616_513
+
+
+@pytest.mark.parametrize("name", ["ViT-B-33", "xlm-roberta-base-ViT-B-32", "convnext_base", "coca_ViT-B-32"])
+def test_weights_of_what_is_no_plain_clip_are_not_counted(name):
+    with pytest.raises(ValueError, match=f"name: got '{name}'; expected a plain CLIP"):
+        library_weights(name)
 
 
 def test_the_hubs_cache_is_used_and_checked(monkeypatch, published, tmp_path, capsys):
