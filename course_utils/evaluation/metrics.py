@@ -196,3 +196,39 @@ def recall_at_1(image_emb: Tensor, text_emb: Tensor, captions: Sequence[str]) ->
     a, b = F.normalize(image_emb.detach().float(), dim=1), F.normalize(text_emb.detach().float(), dim=1)
     best = (a @ b.to(a.device).T).argmax(1).tolist()
     return sum(captions[j] == captions[i] for i, j in enumerate(best)) / len(best)
+
+
+def power_by_wave(pictures: Tensor) -> Tensor:
+    """Power of each wave (H, W), float64, the slowest in the middle: rows and columns from -0.5 to 0.5 cycles per pixel.
+
+    The mean over pictures (N, 3, H, W) and channels, in the scale of `radial_power_spectrum`, which averages over directions.
+    """
+    return torch.fft.fftshift(_power(pictures, "pictures")[0])
+
+
+def fidelity(x: Tensor, y: Tensor) -> dict[str, float]:
+    """What is measured of pictures y that stand for x, (N, 3, H, W) both: three numbers by name.
+
+    "PSNR" in dB and "course's LPIPS" are means over the pairs; "fine power" is `high_frequency_ratio` of y against x.
+    """
+    return {
+        "PSNR": float(psnr(x, y).mean()),
+        "course's LPIPS": float(perceptual_distance(x, y).mean()),
+        "fine power": high_frequency_ratio(y, x),
+    }
+
+
+def corners_agree(pictures: Tensor) -> float:
+    """The correlation, over pictures, of the mean colour in the upper left corner with that in the upper right: [-1, 1].
+
+    Pictures (N, 3, H, W), N ≥ 2. A corner is a quarter of the width and of the height. Pictures with one background each are
+    near 1, those whose parts know nothing of each other near 0.
+    """
+    check_pictures(pictures, "pictures")
+    if len(pictures) < 2:
+        raise ValueError(f"pictures: got {len(pictures)}; expected at least 2")
+    height, width = pictures.shape[2] // 4, pictures.shape[3] // 4
+    upper = pictures[:, :, :height]
+    corners = [corner.mean((2, 3)) for corner in (upper[..., :width], upper[..., -width:])]
+    left, right = ((colours - colours.mean(0)).flatten() for colours in corners)
+    return float(F.cosine_similarity(left, right, dim=0))

@@ -173,3 +173,12 @@ def one_each(
     fig.supxlabel(xlabel, fontsize=10)
     fig.supylabel(ylabel, fontsize=10)
     return fig, axes.ravel()
+
+
+def crossing(ax, ranks: Mapping[str, Sequence[int]], names: Sequence[str]) -> None:
+    """What several ways of measuring, the names, make of the same things: each thing's ranks as a line with its name at the end."""
+    for (name, rank), colour, marker in zip(ranks.items(), cycle(COLOURS), cycle("osD^v"), strict=False):
+        ax.plot(names, rank, marker=marker, color=colour, markersize=10)
+        end = len(names) - 1, rank[-1]
+        ax.annotate(name, end, (12, 0), textcoords="offset points", va="center", color=colour)
+    ax.set(yticks=range(1, len(ranks) + 1), xlim=(-0.2, len(names) - 0.4))

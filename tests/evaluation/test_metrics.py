@@ -221,3 +221,50 @@ def test_spectral_agreement_is_one_for_the_same_waves_and_zero_for_others():
     third = noise(64, 3, 16, 16, seed=2, scale=0.2)
     half = metrics.spectral_agreement((x + other) / 2, (x + third) / 2)
     assert (half - 0.5).abs().max() < 0.15
+
+
+def test_power_by_wave_keeps_directions_and_has_slow_waves_in_the_middle():
+    across = 0.5 * torch.cos(2 * torch.pi * 8 * torch.arange(32) / 32).expand(2, 3, 32, 32)
+    power = metrics.power_by_wave(across)
+    rows, columns = (power == power.max()).nonzero().T.tolist()
+    # A quarter of a cycle per pixel to the right, nothing down: at -0.25 and 0.25 of a row that spans -0.5 to 0.5.
+    assert set(rows) == {16}
+    assert set(columns) <= {8, 24}
+    torch.testing.assert_close(metrics.power_by_wave(across.transpose(2, 3)), power.T)
+    # Over all directions it is the radial spectrum: of white noise, its variance.
+    white = metrics.power_by_wave(noise(64, 3, 32, 32, scale=0.2))
+    assert float(white.mean()) == pytest.approx(0.04, rel=0.03)
+
+
+def test_fidelity_has_each_number_under_its_name():
+    x, y = (to_float(Plushies(4, "test", size=64, seed=k).in_memory().pictures) for k in (0, 1))
+    found = metrics.fidelity(x, y)
+    assert list(found) == ["PSNR", "course's LPIPS", "fine power"]
+    pairs = (4 / (x - y).square().mean((1, 2, 3))).log10() * 10
+    assert found["PSNR"] == pytest.approx(float(pairs.mean()), abs=1e-3)
+    with torch.no_grad():
+        assert found["course's LPIPS"] == pytest.approx(float(metrics.course_lpips()(x, y).mean()), rel=1e-3)
+    fine = [metrics.power_by_wave(pictures) for pictures in (y, x)]
+    axis = torch.arange(-32, 32) / 64
+    high = torch.hypot(axis[:, None], axis) > 0.25
+    assert found["fine power"] == pytest.approx(float(fine[0][high].sum() / fine[1][high].sum()), rel=1e-6)
+    assert metrics.fidelity(x, 0.5 * x)["fine power"] == pytest.approx(0.25, rel=1e-4)
+
+
+def test_corners_agree_is_the_correlation_of_the_two_upper_corners():
+    pictures = noise(40, 3, 16, 16)
+    assert abs(metrics.corners_agree(pictures)) < 0.3
+    pictures[..., :4, -4:] = pictures[..., :4, :4].flip(-1)  # the same colours in another order
+    assert metrics.corners_agree(pictures) == pytest.approx(1, abs=1e-5)
+    pictures[..., :4, -4:] = (0.3 - pictures[..., :4, :4]).clamp(-1, 1)
+    assert metrics.corners_agree(pictures) == pytest.approx(-1, abs=0.02)
+    # Colours half of which the corners have in common, against torch's own correlation of one channel.
+    grey = torch.zeros(200, 3, 16, 16)
+    left, right = noise(200, seed=1), noise(200, seed=2)
+    grey[..., :4, :4], grey[..., :4, -4:] = left[:, None, None, None], ((left + right) / 2)[:, None, None, None]
+    expected = float(torch.corrcoef(torch.stack([left, (left + right) / 2]))[0, 1])
+    assert metrics.corners_agree(grey) == pytest.approx(expected, abs=1e-4)
+    grey[:, :, 4:] = noise(200, 3, 12, 16, seed=3)  # what is below the corners does not count
+    assert metrics.corners_agree(grey) == pytest.approx(expected, abs=1e-4)
+    with pytest.raises(ValueError, match="pictures: got 1; expected at least 2"):
+        metrics.corners_agree(pictures[:1])

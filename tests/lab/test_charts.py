@@ -138,3 +138,13 @@ def test_panels_show_each_measure_of_those_who_have_it():
     assert [line.get_ydata()[0] for line in axes[1].lines if line.get_linestyle() == ":"] == [3.25]
     assert axes[0].containers[1].get_label() == "one"
     assert figure.get_supxlabel() == "w"
+
+
+def test_crossing_lines_have_a_thing_s_ranks_and_its_name_at_the_end(ax):
+    charts.crossing(ax, {"blur": [1, 3], "shift": [3, 1], "noise": [2, 2]}, ["MSE", "CLIP"])
+    assert [line.get_ydata().tolist() for line in ax.lines] == [[1, 3], [3, 1], [2, 2]]
+    assert [text.get_text() for text in ax.texts] == ["blur", "shift", "noise"]
+    assert [text.xy for text in ax.texts] == [(1, 3), (1, 1), (1, 2)]
+    assert [text.get_color() for text in ax.texts] == [line.get_color() for line in ax.lines]
+    assert ax.get_yticks().tolist() == [1, 2, 3]
+    assert ax.get_xlim() == (-0.2, 1.6)

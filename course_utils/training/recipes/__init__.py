@@ -84,7 +84,7 @@ BUDGETS: dict[str, dict[str, Budget]] = {
     },
     "kl_sweep": {
         "ci": Budget(256, 2, 16, 64),
-        "cpu": Budget(16_000, 1_200, 32, 512),
+        "cpu": Budget(16_000, 3_000, 32, 512),
         "gpu": Budget(60_000, 10_000, 64, 512),
     },
     "lpips_decoder": _DECODER,
