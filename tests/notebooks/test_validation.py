@@ -43,7 +43,8 @@ a, b = torch.randn(2, 8, 4, generator=runtime.generator(0))""",
     "kl": """
 exact = kl_divergence(Normal(a, (0.5 * b).exp()), Normal(0.0, 1.0)).sum(1)
 claim("the KL is that of two normal distributions", torch.allclose(losses.kl(a, b), exact, atol=1e-5))
-print(f"it is {float(exact.mean()):.2f} nats on average")""",
+print(f"it is {float(exact.mean()):.2f} nats on average")
+print("found in 5 steps")""",
     "contrastive": """
 u, scale = torch.nn.functional.normalize(a, dim=1), torch.tensor(math.log(10.0))
 claim("pairs that agree cost less than strangers", losses.contrastive(u, u, scale) < losses.contrastive(u, u.roll(1, 0), scale))""",
@@ -215,6 +216,7 @@ EDITS = {
     "no_output": (without_its_output, "combine"),
     "no_claim": (without_a_claim, "combine"),
     "a_number_that_may_vary": (edit("kl", "it is ", "it is 1"), None),
+    "a_single_step_of_a_slow_machine": (edit("kl", "5 steps", "1 step"), None),
     "a_warning_of_this_machine": (printing_to_stderr, None),
     "a_claim_that_ci_leaves_out": (edit("live", "is better", "is worse"), None),
 }
