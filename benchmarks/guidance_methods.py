@@ -37,7 +37,7 @@ from course_utils.diffusion.samplers import time_grid
 from course_utils.evaluation.fronts import leads
 from course_utils.evaluation.intervals import mean_interval, share_interval
 from course_utils.evaluation.judge import adherence, open_diversity
-from course_utils.evaluation.kernel import StandardFeatures, real_against_real
+from course_utils.evaluation.kernel import StandardFeatures, chance_band
 from course_utils.evaluation.realness import realness
 from course_utils.evaluation.reports import distance, rounded
 from course_utils.images import to_float
@@ -117,8 +117,8 @@ class Bench:
     @lru_cache  # noqa: B019 - there is one Bench
     def floor(self, name: str, n: int) -> dict:
         """Where 95 % of the distances of n real pictures to other real ones lie."""
-        found = real_against_real(self.real(name), n, REAL - n, draws=200)
-        return {"low": float(found.quantile(0.025)), "high": float(found.quantile(0.975))}
+        low, high = chance_band(self.real(name), n, REAL - n, draws=200)
+        return {"low": low, "high": high}
 
     def distance(self, pictures: Tensor, name: str) -> dict:
         """How far pictures (n, 3, H, W) are from real ones."""

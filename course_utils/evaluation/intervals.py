@@ -10,6 +10,9 @@ from torch import Tensor
 
 from course_utils.arguments import number, whole
 
+Interval = tuple[float, float, float]
+"""A value and the ends of its interval: (value, low, high)."""
+
 Z = 1.959964  # of a standard normal's draws, 95 % lie between -Z and Z
 
 

@@ -10,19 +10,18 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from course_utils import runtime
 from course_utils.datasets.attributes import sample_attributes
-from course_utils.datasets.captions import named
+from course_utils.datasets.captions import named, true_of
 from course_utils.datasets.plushies import Plushies
 from course_utils.diffusion.pipeline import TextToPicture
 from course_utils.evaluation.chunks import device_of, in_chunks, reconstructed
-from course_utils.evaluation.intervals import jackknife_interval, mean_interval, share_interval
+from course_utils.evaluation.intervals import Interval, jackknife_interval, mean_interval, share_interval
 from course_utils.evaluation.judge import adherence, diversity_of, predictions
 from course_utils.evaluation.kernel import StandardFeatures, kernel_distance, kernel_interval
 from course_utils.evaluation.realness import realness
 from course_utils.images import to_float
 from course_utils.models.autoencoder import VAE
-
-Interval = tuple[float, float, float]
 
 ADHERENCE, DIVERSITY, DISTANCE = "all named attributes right", "diversity of what is open", "kernel distance to real"
 REALNESS, SPREAD, COLOUR = "looks real", "spread of the latents", "colour"
@@ -100,9 +99,9 @@ class TradeOff:
 
     def _real_rows(self, draws: int) -> list[Tensor]:
         """As many times, n attribute rows of the data set that fit each open prompt: (n, prompts, 6)."""
-        rows, g = sample_attributes(20_000, "val")[0], torch.Generator().manual_seed(3)
-        wanted = [named(text) for text in self.open_prompts]
-        fitting = [rows[((row < 0) | (rows == row)).all(1)] for row in wanted]
+        rows, g = sample_attributes(20_000, "val")[0], runtime.generator(3)
+        told = torch.stack([named(text) for text in self.open_prompts])
+        fitting = [rows[fits] for fits in true_of(rows, told).T]
         return [
             torch.stack([fit[torch.randint(len(fit), (self.n,), generator=g)] for fit in fitting], dim=1)
             for _ in range(draws)

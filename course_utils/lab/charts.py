@@ -12,9 +12,8 @@ import matplotlib.figure
 import numpy as np
 from torch import Tensor
 
+from course_utils.evaluation.intervals import Interval
 from course_utils.lab.plots import COLOURS, INK
-
-Interval = tuple[float, float, float]
 
 
 def _columns(rows: Iterable[Interval]) -> np.ndarray:
