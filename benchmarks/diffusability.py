@@ -33,7 +33,8 @@ from course_utils.models.denoiser import Denoiser, DenoiserConfig
 from course_utils.training import state
 from course_utils.training.batches import draw_crops, place
 from course_utils.training.loop import Part, fit
-from course_utils.training.recipes.denoiser import captions_embedded, denoiser_part
+from course_utils.training.recipes.clip import captions_embedded
+from course_utils.training.recipes.denoiser import denoiser_part
 from course_utils.training.recipes.vae import vae_part
 
 WEIGHTS, SCALES, NOISES = (0.0, 0.03), (1.0, 3.0, 5.0), (0.1, 0.2, 0.4)

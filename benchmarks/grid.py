@@ -44,7 +44,8 @@ from course_utils.models.denoiser import Denoiser, DenoiserConfig
 from course_utils.training import state
 from course_utils.training.batches import place
 from course_utils.training.loop import Part, fit
-from course_utils.training.recipes.denoiser import captions_embedded, denoiser_part
+from course_utils.training.recipes.clip import captions_embedded
+from course_utils.training.recipes.denoiser import denoiser_part
 from course_utils.training.recipes.judge import judge_part
 from course_utils.training.recipes.vae import KL_WEIGHT, vae_part
 

@@ -36,7 +36,8 @@ from course_utils.models.pixels import Pixels
 from course_utils.training import state
 from course_utils.training.batches import place
 from course_utils.training.loop import Part, fit
-from course_utils.training.recipes.denoiser import captions_embedded, denoiser_part
+from course_utils.training.recipes.clip import captions_embedded
+from course_utils.training.recipes.denoiser import denoiser_part
 
 SIDE, PICTURES, BATCH, RATE = 64, 8_000, 128, 1e-3
 SCALES, STEPS, CHUNK = (1.0, 2.0, 3.0, 5.0, 8.0), 20, 64

@@ -13,8 +13,10 @@ from torch import Tensor
 
 from course_utils import runtime
 from course_utils.arguments import whole
+from course_utils.datasets.plushies import Plushies
 from course_utils.evaluation.chunks import in_chunks
 from course_utils.evaluation.intervals import Z
+from course_utils.images import to_float
 
 
 class StandardFeatures:
@@ -35,6 +37,16 @@ class StandardFeatures:
     def __call__(self, pictures: Tensor) -> Tensor:
         """Pictures (N, 3, H, W) in [-1, 1] → (N, F) float64 on the CPU."""
         return (in_chunks(self.network, pictures).double() - self.mean) / self.std
+
+
+def yardstick(network: Callable[[Tensor], Tensor], n: int, side: int = 128) -> tuple[StandardFeatures, Tensor]:
+    """What generated pictures are measured with: `StandardFeatures`, and those of n real pictures, (n, F).
+
+    All are of the validation split, which nothing is drawn for: n that set the standard, n others to measure to.
+    """
+    real, reference = (to_float(Plushies(n, "val", side, seed=seed).in_memory().pictures) for seed in (0, 1))
+    features = StandardFeatures(network, reference)
+    return features, features(real)
 
 
 def _checked(features: Tensor, name: str, least: int = 2) -> Tensor:

@@ -17,7 +17,13 @@ from course_utils.datasets.captions import named
 from course_utils.datasets.plushies import Plushies
 from course_utils.evaluation.intervals import share_interval
 from course_utils.evaluation.judge import adherence
-from course_utils.evaluation.kernel import StandardFeatures, kernel_distance, kernel_interval, real_against_real
+from course_utils.evaluation.kernel import (
+    StandardFeatures,
+    kernel_distance,
+    kernel_interval,
+    real_against_real,
+    yardstick,
+)
 from course_utils.images import to_float
 
 
@@ -61,9 +67,7 @@ class Scores:
         test, self.judge = Plushies(n, "test", side), load("judge")
         self.texts, self.pictures = [test.caption(i) for i in range(n)], to_float(test.in_memory().pictures)
         self.asked = torch.stack([named(text) for text in self.texts])
-        sets = [to_float(Plushies(real, "val", side, seed=seed).in_memory().pictures) for seed in (0, 1)]
-        self.features = StandardFeatures(self.judge.features, sets[1])
-        self.real = self.features(sets[0])
+        self.features, self.real = yardstick(self.judge.features, real, side)
 
     def __call__(self, x: Tensor) -> dict:
         """A picture for each caption: the share that follows it in full, and the kernel distance, with 95 % intervals."""

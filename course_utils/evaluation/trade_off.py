@@ -13,14 +13,12 @@ from torch import Tensor, nn
 from course_utils import runtime
 from course_utils.datasets.attributes import sample_attributes
 from course_utils.datasets.captions import named, true_of
-from course_utils.datasets.plushies import Plushies
 from course_utils.diffusion.pipeline import TextToPicture
 from course_utils.evaluation.chunks import device_of, in_chunks, reconstructed
 from course_utils.evaluation.intervals import Interval, jackknife_interval, mean_interval, share_interval
 from course_utils.evaluation.judge import adherence, diversity_of, predictions
-from course_utils.evaluation.kernel import StandardFeatures, kernel_distance, kernel_interval
+from course_utils.evaluation.kernel import kernel_distance, kernel_interval, yardstick
 from course_utils.evaluation.realness import realness
-from course_utils.images import to_float
 from course_utils.models.autoencoder import VAE
 
 ADHERENCE, DIVERSITY, DISTANCE = "all named attributes right", "diversity of what is open", "kernel distance to real"
@@ -52,9 +50,7 @@ class TradeOff:
         self.judge, self.detective, self.n = judge, detective, n
         self.asked = torch.stack([named(text) for text in captions])
         self.open_prompts = list(open_prompts)
-        held, reference = (to_float(Plushies(real, "val", seed=s).in_memory().pictures) for s in (0, 1))
-        self.features = StandardFeatures(judge.features, reference)
-        self.real = self.features(held)
+        self.features, self.real = yardstick(judge.features, real)
 
     def varied(self, found: Tensor) -> float:
         """How different the rows found (n, prompts, 6) are for an open prompt, the mean over these (`diversity_of`)."""

@@ -199,7 +199,7 @@ def show(thing: Image.Image | bytes | matplotlib.figure.Figure, alt: str = "") -
         thing.savefig(buffer, format="png")
         pyplot.close(thing)
         # In 256 colours, which a figure hardly ever has more of, it takes a third of the bytes.
-        thing = Image.open(buffer).convert("RGB").quantize(256)
+        thing = Image.open(buffer).convert("RGB").quantize(256, kmeans=1)
     display(Shown(thing if isinstance(thing, bytes) else to_png(thing), alt=alt or None))
 
 

@@ -46,6 +46,25 @@ def test_planted_stripes_are_found_with_their_strength(pictures, across):
     assert stripes(wave_ratio(planted(other, 4, across), real)) == pytest.approx(1 + power / 4 / STD**2, rel=0.15)
 
 
+@pytest.mark.parametrize("period", [2, 4])
+@pytest.mark.parametrize(("down", "across"), [(0, 1), (1, 0), (1, 1)], ids=["columns", "rows", "diagonal"])
+def test_a_pattern_that_is_the_same_all_over_is_found(pictures, period, down, across):
+    real, other = pictures
+    along = torch.arange(SIDE)
+    angle = 2 * torch.pi / period * (down * along[:, None] + across * along)
+    pattern = 0.03 * torch.cos(angle)  # far weaker than the noise, and always the same
+    assert stripes(wave_ratio((other + pattern).clamp(-1, 1), real)) > 5
+    # so weak that the mean of its line does not tell
+    line = wave_ratio((other + pattern).clamp(-1, 1), real)[:, SIDE // 2 - SIDE // period]
+    assert across == 0 or line.mean() < 0.1
+
+
+def test_another_wave_is_no_checkerboard(pictures):
+    real, other = pictures
+    pattern = 0.03 * torch.cos(2 * torch.pi / 8 * torch.arange(SIDE))
+    assert stripes(wave_ratio((other + pattern).clamp(-1, 1), real)) < 1.35
+
+
 def test_other_stripes_are_no_checkerboard(pictures):
     real, other = pictures
     assert stripes(wave_ratio(planted(other, 8), real)) < 1.3

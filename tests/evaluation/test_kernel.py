@@ -15,6 +15,7 @@ from course_utils.evaluation.kernel import (
     kernel_distance,
     kernel_interval,
     real_against_real,
+    yardstick,
 )
 from course_utils.images import to_float
 
@@ -121,6 +122,14 @@ def test_features_are_standard_on_the_reference(features):
     torch.testing.assert_close(found.std(0), torch.ones_like(found[0]), atol=1e-5, rtol=0)
     silent = StandardFeatures(lambda x: torch.stack([x.mean((1, 2, 3)), torch.ones(len(x))], 1), torch.rand(9, 3, 8, 8))
     assert bool(silent(torch.rand(4, 3, 8, 8)).isfinite().all()), "a feature that never varies"
+
+
+def test_a_yardstick_measures_to_other_pictures_than_those_that_set_its_standard():
+    measure, real = yardstick(load("judge").features, 60, 64)
+    drawn = [to_float(Plushies(60, "val", 64, seed=seed).in_memory().pictures) for seed in (0, 1)]
+    torch.testing.assert_close(real, measure(drawn[0]))
+    torch.testing.assert_close(measure(drawn[1]).mean(0), torch.zeros(real.shape[1]).double(), atol=1e-5, rtol=0)
+    assert float(real.mean(0).abs().max()) > 1e-2, "others than those of the standard"
 
 
 @pytest.mark.parametrize(

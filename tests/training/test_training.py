@@ -10,11 +10,13 @@ from torch import nn
 from course_utils import checkpoints, runtime
 from course_utils.datasets.drawing import render
 from course_utils.datasets.plushies import Plushies
+from course_utils.images import to_float
 from course_utils.models.autoencoder import VAE, VAEConfig
 from course_utils.models.denoiser import Denoiser, DenoiserConfig
 from course_utils.training import __main__ as command
 from course_utils.training.loop import Averaged, Part, ema_decay, fit, learning_rate
 from course_utils.training.recipes import BUDGETS, BUILDS_ON, RECIPES
+from course_utils.training.recipes.clip import image_part
 from course_utils.training.recipes.denoiser import (
     SIZE,
     denoiser_loss,
@@ -194,6 +196,20 @@ def test_conditions_of_texts_and_pictures_belong_to_their_latent(monkeypatch, si
     alone, texts = latents_and_conditions(6, vae, clip, seed=3, size=size)
     assert torch.equal(alone, latents)
     assert torch.equal(texts, conditions[:, :4])
+
+
+def test_the_image_tower_alone_learns_and_leaves_texts_as_they_are():
+    data = Plushies(128, size=64).in_memory()
+    texts = torch.randn(128, 2, 128, generator=torch.Generator().manual_seed(0))
+    before, after = checkpoints.load("clip", "cpu"), checkpoints.load("clip", "cpu")
+    asked = ["a bear with a hat", "a cat"]
+    part = image_part(after, data, torch.nn.functional.normalize(texts, dim=-1), [torch.arange(128)], 32)
+    history = fit(part, steps=20, seed=0, log_every=1).values["loss"]
+    assert sum(history[-5:]) < sum(history[:5])
+    assert torch.equal(after.encode_text(asked), before.encode_text(asked))
+    assert torch.equal(after.logit_scale, before.logit_scale)
+    x = to_float(data.pictures[:4])
+    assert not torch.allclose(after.encode_image(x), before.encode_image(x), atol=1e-2)
 
 
 def test_budgets_cover_every_recipe_and_profile():

@@ -96,7 +96,7 @@ class BlindTest:
         turn, place = divmod(number, len(names))
         g = torch.Generator().manual_seed(1_000_003 * self.seed + turn)
         decoder = names[int(torch.randperm(len(names), generator=g)[place])]
-        picture = int(torch.randint(len(self.real), (len(names),), generator=g)[place])
+        picture = int(torch.randperm(len(self.real), generator=g)[place % len(self.real)])  # none twice in a round
         left_is_real = bool(torch.rand(len(names), generator=g)[place] < 0.5)
         pair = self.real[picture], self.reconstructions[decoder][picture]
         left, right = pair if left_is_real else pair[::-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 
 import torch
@@ -48,8 +49,38 @@ def clip_part(model: CLIP, data: PlushieTensors, tokens: Tensor, groups: list[Te
     return Part(model, loss, lr=1.5e-3, ema=0.995, weight_decay=0.05, after_step=model.clamp_scale)
 
 
+@torch.no_grad()
+def captions_embedded(source: Plushies, towers: CLIP) -> Tensor:
+    """What CLIP says of each picture's captions, (N, variants, D)."""
+    captions = [source.caption(i, k) for i in range(len(source)) for k in range(CAPTION_VARIANTS)]
+    found = [towers.encode_text(captions[i : i + 4096]).cpu() for i in range(0, len(captions), 4096)]
+    return torch.cat(found).view(len(source), CAPTION_VARIANTS, -1)
+
+
+def image_part(model: CLIP, data: PlushieTensors, texts: Tensor, groups: list[Tensor], batch: int) -> Part:
+    """The image tower alone, to fit to texts (N, variants, D): each picture's captions, as the text tower embeds them.
+
+    What was built on the texts, such as a denoiser, stays valid. (Zhai et al. 2022, "LiT", lock the tower of pictures
+    instead, as there it is the better one.)
+    """
+    model.requires_grad_(False)
+    for part in (model.image, model.image_projection):
+        part.requires_grad_(True)
+
+    def loss(g: torch.Generator) -> tuple[Tensor, dict]:
+        index = draw_look_alikes(groups, batch, LOOK_ALIKES, g)
+        x = pictures_at(data, index)
+        variant = torch.randint(texts.shape[1], (len(x),), generator=g)
+        value = losses.contrastive(model.encode_image(x), texts[index, variant].to(x.device), model.logit_scale)
+        return value, {"loss": value.detach()}
+
+    return Part(model, loss, lr=1e-3, ema=0.998, weight_decay=0.05)
+
+
 def clip(budget: Budget, seed: int = 0) -> tuple[CLIP, dict]:
-    """Two towers that agree on which caption belongs to which picture. The tokenizer is trained first.
+    """Two towers that agree on which caption belongs to which picture; then the image tower alone, for half as long.
+
+    The tokenizer is trained first.
 
     Batches are made of look-alikes, whose captions share two words. In a batch at random the most obvious words tell
     pictures apart, and the towers are slow to learn the others.
@@ -63,7 +94,11 @@ def clip(budget: Budget, seed: int = 0) -> tuple[CLIP, dict]:
     model = place(CLIP(tokenizer))
     groups = word_groups([row[0] for row in captions])
 
-    budget.fit(clip_part(model, data, tokens, groups, budget.batch), seed)
+    both, alone = (replace(budget, state=budget.state and budget.state / name) for name in ("both", "image"))
+    both.fit(clip_part(model, data, tokens, groups, budget.batch), seed)
+    replace(alone, steps=max(1, budget.steps // 2)).fit(
+        image_part(model, data, captions_embedded(source, model), groups, budget.batch), seed
+    )
     held = held_out(budget.held_out, size=CLIP.side)
     images = in_chunks(lambda x: model.encode_image(to_float(x)), held.pictures)
     with torch.no_grad():

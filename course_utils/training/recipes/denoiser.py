@@ -20,7 +20,7 @@ from course_utils.models.clip import CLIP
 from course_utils.models.denoiser import Denoiser, DenoiserConfig
 from course_utils.training.budget import Budget
 from course_utils.training.loop import Part
-from course_utils.training.recipes.clip import CAPTION_VARIANTS
+from course_utils.training.recipes.clip import CAPTION_VARIANTS, captions_embedded
 
 CONDITION_DROPOUT = 0.1
 SIZE = DenoiserConfig(width=256, depth=4, heads=4, patch=4, side=16)
@@ -34,14 +34,6 @@ def _of_pictures(source: Plushies, *encoders: Callable[[Tensor], Tensor]) -> lis
         x = to_float(render(source.attributes[index], source.seeds[index], source.size))
         found.append([in_chunks(encoder, x) for encoder in encoders])
     return [torch.cat(parts).contiguous() for parts in zip(*found, strict=True)]
-
-
-@torch.no_grad()
-def captions_embedded(source: Plushies, towers: CLIP) -> Tensor:
-    """What CLIP says of each picture's captions, (N, variants, D)."""
-    captions = [source.caption(i, k) for i in range(len(source)) for k in range(CAPTION_VARIANTS)]
-    found = [towers.encode_text(captions[i : i + 4096]).cpu() for i in range(0, len(captions), 4096)]
-    return torch.cat(found).view(len(source), CAPTION_VARIANTS, -1)
 
 
 def latents_and_conditions(n: int, model: VAE, towers: CLIP, seed: int = 0, size: int = 128) -> tuple[Tensor, Tensor]:

@@ -18,8 +18,8 @@ from course_utils.models.denoiser import Denoiser
 from course_utils.models.fast_denoiser import AdapterConfig, FastAdapter, FastDenoiser
 from course_utils.training.budget import Budget
 from course_utils.training.loop import Part
-from course_utils.training.recipes.clip import CAPTION_VARIANTS
-from course_utils.training.recipes.denoiser import captions_embedded, picture_embeddings
+from course_utils.training.recipes.clip import CAPTION_VARIANTS, captions_embedded
+from course_utils.training.recipes.denoiser import picture_embeddings
 
 HIGHEST = 15.0  # the largest w that is distilled
 TEACHER_STEPS, KEPT = 16, 8
