@@ -232,3 +232,21 @@ def corners_agree(pictures: Tensor) -> float:
     corners = [corner.mean((2, 3)) for corner in (upper[..., :width], upper[..., -width:])]
     left, right = ((colours - colours.mean(0)).flatten() for colours in corners)
     return float(F.cosine_similarity(left, right, dim=0))
+
+
+def mean_correlation(z: Tensor) -> float:
+    """The mean absolute correlation of two different numbers of vectors z (N, D), N and D ≥ 2: [0, 1].
+
+    Not 0 for independent numbers, but about √(2 / πN), by chance.
+    """
+    if z.ndim != 2 or min(z.shape) < 2:
+        raise ValueError(f"z: got {tuple(z.shape)}; expected (N, D) with N and D of 2 or more")
+    return float(torch.corrcoef(z.T)[~torch.eye(z.shape[1], dtype=torch.bool, device=z.device)].abs().mean())
+
+
+def neighbour_correlation(z: Tensor) -> float:
+    """The mean absolute correlation of a number of grids z (N, C, h, w), N and w ≥ 2, and the one to its right: [0, 1]."""
+    if z.ndim != 4 or min(len(z), z.shape[3]) < 2:
+        raise ValueError(f"z: got {tuple(z.shape)}; expected (N, C, h, w) with N and w of 2 or more")
+    z = (z - z.mean(0)) / z.std(0, unbiased=False)
+    return float((z[..., :-1] * z[..., 1:]).mean(0).abs().mean())

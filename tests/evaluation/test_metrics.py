@@ -268,3 +268,26 @@ def test_corners_agree_is_the_correlation_of_the_two_upper_corners():
     assert metrics.corners_agree(grey) == pytest.approx(expected, abs=1e-4)
     with pytest.raises(ValueError, match="pictures: got 1; expected at least 2"):
         metrics.corners_agree(pictures[:1])
+
+
+def test_mean_correlation_is_over_all_pairs_of_different_numbers():
+    a, b = noise(400, seed=1), noise(400, seed=2)
+    z = torch.stack([a, -a, b], dim=1)
+    across = abs(float(torch.corrcoef(torch.stack([a, b]))[0, 1]))
+    assert metrics.mean_correlation(z) == pytest.approx((1 + 2 * across) / 3, abs=1e-5)
+    chance = metrics.mean_correlation(torch.randn(400, 64, generator=torch.Generator().manual_seed(0)))
+    assert chance == pytest.approx((2 / (torch.pi * 400)) ** 0.5, rel=0.1)
+    with pytest.raises(ValueError, match=r"z: got \(400,\); expected \(N, D\)"):
+        metrics.mean_correlation(a)
+
+
+def test_neighbour_correlation_sees_the_number_to_the_right_only():
+    z = torch.randn(300, 2, 4, 6, generator=torch.Generator().manual_seed(0))
+    assert metrics.neighbour_correlation(z) < 0.1
+    pairs = [torch.corrcoef(torch.stack([z[:, c, y, x], z[:, c, y, x + 1]]))[0, 1].abs()
+             for c in range(2) for y in range(4) for x in range(5)]  # fmt: skip
+    assert metrics.neighbour_correlation(z) == pytest.approx(float(torch.stack(pairs).mean()), abs=1e-5)
+    assert metrics.neighbour_correlation(z[:, :, :, :1].expand(-1, -1, -1, 6)) == pytest.approx(1, abs=1e-4)
+    assert metrics.neighbour_correlation(z[:, :, :1].expand(-1, -1, 4, -1)) < 0.12, "down is not to the right"
+    with pytest.raises(ValueError, match=r"z: got \(300, 2, 4, 1\); expected \(N, C, h, w\)"):
+        metrics.neighbour_correlation(z[..., :1])
