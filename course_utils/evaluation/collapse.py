@@ -16,6 +16,17 @@ def most_frequent(values: Tensor) -> float:
     return float(torch.bincount(values).max()) / len(values)
 
 
+def shares(values: Tensor, kinds: int) -> Tensor:
+    """The share of each kind among values, int64 (n,) from 0 to kinds - 1, or -1 for none, which is not counted: (kinds,).
+
+    All 0 if there is nothing to count.
+    """
+    if values.ndim != 1 or (len(values) and not -1 <= int(values.min()) <= int(values.max()) < kinds):
+        raise ValueError(f"values: got shape {tuple(values.shape)}; expected (n,) with numbers from -1 to {kinds - 1}")
+    counts = torch.bincount(values[values >= 0], minlength=kinds)
+    return counts / counts.sum().clamp(min=1)
+
+
 def most_frequent_by_chance(pool: Tensor, n: int, draws: int = 400) -> Tensor:
     """`most_frequent` of n different ones out of `pool` (N,), drawn anew each time: (draws,).
 

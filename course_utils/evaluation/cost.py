@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -108,6 +108,15 @@ def seconds(model: Denoiser, repeats: int = 3) -> float:
 def median_seconds(function: Callable[[], object], repeats: int = 7) -> float:
     """Wall time of a call, the median of `repeats` after one to warm up."""
     return _timed(function, repeats, runtime.device())[repeats // 2]
+
+
+def seconds_in_turn(functions: Mapping[str, Callable[[], object]], rounds: int = 15) -> dict[str, float]:
+    """Wall times of calls to compare, each the median of `rounds`: taken in turn, so that a busy moment meets all of them."""
+    taken: dict[str, list[float]] = {name: [] for name in functions}
+    for _ in range(rounds):
+        for name, function in functions.items():
+            taken[name].append(median_seconds(function, repeats=1))
+    return {name: sorted(times)[rounds // 2] for name, times in taken.items()}
 
 
 class _Live(TorchDispatchMode):

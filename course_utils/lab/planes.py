@@ -122,7 +122,8 @@ def clouds(ax, points: Sequence[tuple[Tensor, str]], size: float = 4) -> None:
 def fan(ax, start: Tensor, tips: Mapping[str, Tensor], colours: Sequence[str] = COLOURS) -> None:
     """Arrows from one point (2,) to several, each in its colour with its name below its tip."""
     for (name, tip), colour in zip(tips.items(), colours, strict=False):
-        ax.annotate("", tip.tolist(), start.tolist(), arrowprops={"arrowstyle": "-|>", "color": colour, "lw": 2})
+        look = {"arrowstyle": "-|>", "color": colour, "lw": 2, "shrinkA": 0, "shrinkB": 0}  # from point to point
+        ax.annotate("", tip.tolist(), start.tolist(), arrowprops=look)
         ax.annotate(name, tip.tolist(), (0, -17), textcoords="offset points", ha="center", fontsize=11)
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from course_utils.evaluation.collapse import most_frequent, most_frequent_by_chance
+from course_utils.evaluation.collapse import most_frequent, most_frequent_by_chance, shares
 
 
 def test_the_share_of_the_most_frequent_value():
@@ -28,3 +28,11 @@ def test_all_of_the_pool_have_the_pools_own_share():
     assert most_frequent_by_chance(pool, 4, draws=5).tolist() == [0.75] * 5
     with pytest.raises(ValueError, match="n is 5"):
         most_frequent_by_chance(pool, 5)
+
+
+def test_shares_count_what_is_there():
+    assert shares(torch.tensor([1, -1, 1, 0, 3]), 4).tolist() == [0.25, 0.5, 0.0, 0.25]
+    assert shares(torch.tensor([-1, -1]), 3).tolist() == [0.0] * 3
+    for values in (torch.tensor([4]), torch.tensor([-2]), torch.zeros(2, 2, dtype=torch.int64)):
+        with pytest.raises(ValueError, match=r"values: got shape .* expected \(n,\) with numbers from -1 to 3"):
+            shares(values, 4)

@@ -109,6 +109,17 @@ def test_median_seconds_leave_out_the_first(clock):
     assert cost.median_seconds(lambda: clock.spend(next(spent)), repeats=3) == 2.0
 
 
+def test_calls_to_compare_take_turns(clock):
+    """A slow moment that lasts for one round of calls does not make one of them slower than the other."""
+    order, slow = [], iter([1.0] * 4 + [50.0] * 4 + [1.0] * 4)
+    one, two = (
+        lambda name=name, own=own: (order.append(name), clock.spend(own * next(slow)))
+        for name, own in (("a", 1.0), ("b", 2.0))
+    )
+    assert cost.seconds_in_turn({"a": one, "b": two}, rounds=3) == {"a": 1.0, "b": 2.0}
+    assert order == ["a", "a", "b", "b"] * 3  # each warms up first
+
+
 def test_timings_wait_for_the_device(clock, monkeypatch):
     """What a device still has to do when the call returns counts as well."""
     monkeypatch.setattr(

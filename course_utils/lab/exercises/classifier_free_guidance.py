@@ -240,7 +240,7 @@ def _one_plus_w_cases() -> list[Case]:
     ],
     hint="eps_cond takes the weight 1 + w', eps_uncond takes −w'. w' = 0 gives eps_cond.",
 )
-def cfg_one_plus_w(eps_uncond: Tensor, eps_cond: Tensor, w_prime: float) -> Tensor:
+def cfg_paper(eps_uncond: Tensor, eps_cond: Tensor, w_prime: float) -> Tensor:
     """Two noise predictions (B, ...) and the scale w' ≥ -1 → (1 + w') ε_c − w' ε_u.
 
     Ho and Salimans 2022, equation 6.
@@ -262,7 +262,7 @@ def cfg_one_plus_w(eps_uncond: Tensor, eps_cond: Tensor, w_prime: float) -> Tens
     returns=NUMBER,
 )
 def w_from_w_prime(w_prime: float) -> float:
-    """The scale w' of `cfg_one_plus_w` → the w of `cfg_combine` that gives the same prediction."""
+    """The scale w' of `cfg_paper` → the w of `cfg_combine` that gives the same prediction."""
     return 1 + w_prime
 
 

@@ -22,7 +22,7 @@ MOST_STEPS, W_MIN, W_MAX = 100, -2.0, 8.0
 FIELDS = ("velocity", "score")
 OFFERED = ("euler", "ddim", "ddpm")
 SIDE, SMALL = 4.9, 2.7  # inches of a panel
-ALL, CLASS = "#B4B8BE", plots.COLOURS[2]
+ALL, CLASS = "#B4B8BE", planes.OF_CLASS
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,7 @@ RIGHT = {
         drop_with_arithmetic,
         drop_in_a_loop,
     ],
-    "cfg_one_plus_w": [
+    "cfg_paper": [
         lambda u, c, w: (1 + w) * c - w * u,
         lambda u, c, w: c + w * (c - u),
         lambda u, c, w: u + (1 + w) * (c - u),
@@ -169,7 +169,7 @@ WRONG = {
         (lambda cond, null, p, generator: 0.5, "got float"),
         (lambda cond, null, p, generator: cond[..., None], "expected shape"),
     ],
-    "cfg_one_plus_w": [
+    "cfg_paper": [
         (lambda u, c, w: (1 + w) * c + w * u, "the sign of the second term"),
         (lambda u, c, w: (1 + w) * u - w * c, "swapped"),
         (lambda u, c, w: u + w * (c - u), "the lecture's convention"),
