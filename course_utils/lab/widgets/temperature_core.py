@@ -101,7 +101,7 @@ class TemperatureCore:
         left = SIDE + 22
         height = max(top + n * cell, top + 17 * len(self.captions) if len(scales) == 1 else 0)
         beside = 520 if self.captions and len(scales) == 1 else 0
-        canvas = Image.new("RGB", (left + len(panels) * (n * cell + gap) - gap + beside, height), plots.PAPER)
+        canvas = Image.new("RGB", (left + 4 + len(panels) * (n * cell + gap) - gap + beside, height), plots.PAPER)
         pen, small = ImageDraw.Draw(canvas), plots.font(10)
         for i, picture in enumerate(plots.as_bytes(self.pictures)):
             y = top + i * cell
