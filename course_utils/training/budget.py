@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from torch import nn
@@ -28,6 +28,10 @@ class Budget:
     def load(self, name: str) -> nn.Module:
         """A model that the recipe builds on: from `sources`, else the course's own."""
         return checkpoints.load(self.sources.get(name, name))
+
+    def phase(self, name: str, **changes) -> Budget:
+        """The same for one of several runs of a recipe, with changes such as `steps=100`: each is kept in a folder of its own."""
+        return replace(self, state=self.state and self.state / name, **changes)
 
     def fit(self, parts: Part | list[Part], seed: int) -> History:
         """Train the parts for as many steps as the budget allows."""

@@ -254,3 +254,11 @@ def test_profile_names_a_bad_value(monkeypatch):
     monkeypatch.setenv("COURSE_PROFILE", "laptop")
     with pytest.raises(ValueError, match="COURSE_PROFILE is 'laptop'"):
         runtime.profile()
+
+
+def test_phases_of_a_recipe_are_kept_apart(tmp_path):
+    means = replace(BUDGETS["clip"]["ci"], state=tmp_path)
+    both, image = means.phase("both"), means.phase("image", steps=2)
+    assert (both.state, image.state) == (tmp_path / "both", tmp_path / "image")
+    assert (both, image) == (replace(means, state=tmp_path / "both"), replace(means, state=tmp_path / "image", steps=2))
+    assert BUDGETS["clip"]["ci"].phase("both").state is None, "a run that is not kept stays so"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import combinations
 
 import torch
@@ -94,13 +93,12 @@ def clip(budget: Budget, seed: int = 0) -> tuple[CLIP, dict]:
     model = place(CLIP(tokenizer))
     groups = word_groups([row[0] for row in captions])
 
-    both, alone = (replace(budget, state=budget.state and budget.state / name) for name in ("both", "image"))
-    both.fit(clip_part(model, data, tokens, groups, budget.batch), seed)
-    replace(alone, steps=max(1, budget.steps // 2)).fit(
-        image_part(model, data, captions_embedded(source, model), groups, budget.batch), seed
-    )
+    budget.phase("both").fit(clip_part(model, data, tokens, groups, budget.batch), seed)
+    texts = captions_embedded(source, model)
+    alone = budget.phase("image", steps=max(1, budget.steps // 2))
+    alone.fit(image_part(model, data, texts, groups, budget.batch), seed)
     held = held_out(budget.held_out, size=CLIP.side)
     images = in_chunks(lambda x: model.encode_image(to_float(x)), held.pictures)
     with torch.no_grad():
-        texts = model.encode_text(held.captions).cpu()
-    return model, {"recall_at_1": recall_at_1(images, texts, held.captions)}
+        said = model.encode_text(held.captions).cpu()
+    return model, {"recall_at_1": recall_at_1(images, said, held.captions)}

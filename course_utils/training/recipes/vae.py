@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -84,7 +83,7 @@ def vae(budget: Budget, seed: int = 0) -> tuple[VAE, dict]:
         ("both", vae_part(model, data, budget.batch, KL_WEIGHT, ema=0.999, drawn=draw_crops)),
         ("decoder", decoder_part(model, data, budget.batch)),
     ):
-        replace(budget, state=budget.state and budget.state / name).fit(part, seed)
+        budget.phase(name).fit(part, seed)
     model.measure_latents(data.pictures[:2048])
     x = to_float(held_out(budget.held_out).pictures)
     return model, _measure(model, x) | {"kl_weight": KL_WEIGHT}
@@ -101,8 +100,7 @@ def kl_sweep(budget: Budget, seed: int = 0) -> tuple[VAESweep, dict]:
     for weight in sweep.weights:
         torch.manual_seed(seed)
         model = place(sweep.fresh())
-        state = budget.state and budget.state / f"{weight:g}"
-        replace(budget, state=state).fit(vae_part(model, data, budget.batch, weight), seed)
+        budget.phase(f"{weight:g}").fit(vae_part(model, data, budget.batch, weight), seed)
         model.measure_latents(data.pictures[:4096])
         sweep[weight].load_state_dict(model.state_dict())
         metrics[f"{weight:g}"] = _measure(model, x)
